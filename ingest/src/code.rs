@@ -1,0 +1,180 @@
+//! Every code that a client can be told, in one list: what it is called, which status it has as
+//! a whole answer, and what it means. `docs/errors.md` is checked against it.
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $status:literal, $title:literal;)+) => {
+        /// Why a request or one of its events was refused. Stable: a code never changes its
+        /// meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the documents.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The stable word that clients match on.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The HTTP status of an answer that consists of this refusal.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)+ }
+            }
+
+            /// One line for a person, the same for every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // One event is wrong; its neighbours are judged alone.
+    /// Not JSON.
+    InvalidJson = "invalid_json", 400, "The text is not valid JSON";
+    /// Bytes that are not UTF-8.
+    InvalidUtf8 = "invalid_utf8", 400, "The text is not valid UTF-8";
+    /// JSON, but not an object.
+    NotAnObject = "not_an_object", 400, "An event must be a JSON object";
+    /// A field that the shape requires is absent.
+    MissingField = "missing_field", 400, "A required field is missing";
+    /// A field has a value of another type than it must have.
+    WrongType = "wrong_type", 400, "A field has a value of the wrong type";
+    /// The service is empty text.
+    EmptyService = "empty_service", 400, "The service name is empty";
+    /// Another required text is empty.
+    EmptyField = "empty_field", 400, "A field that names something is empty";
+    /// A key occurs twice in one object.
+    DuplicateKey = "duplicate_key", 400, "A key occurs twice in one object";
+    /// Two names of one field have different values.
+    ConflictingFields = "conflicting_fields", 400, "Two names of one field have different values";
+    /// The literal `NaN`.
+    NotANumber = "not_a_number", 400, "NaN is not a JSON number";
+    /// The literals `Infinity` and `-Infinity`.
+    InfiniteNumber = "infinite_number", 400, "Infinity is not a JSON number";
+    /// A number beyond the range of a double.
+    NumberOutOfRange = "number_out_of_range", 400, "A number is out of range";
+    /// A usage amount that is no exact decimal of at most 28 digits.
+    InvalidAmount = "invalid_amount", 400, "The amount is not a decimal of at most 28 digits";
+    /// A time that is neither RFC 3339 nor epoch milliseconds.
+    InvalidTime = "invalid_time", 400, "The time is neither RFC 3339 nor epoch milliseconds";
+    /// The event time is older than the retention.
+    EventTimeTooOld = "event_time_too_old", 400, "The event time is older than the retention";
+    /// The event time is more than 10 minutes ahead.
+    EventTimeInFuture = "event_time_in_future", 400, "The event time is over 10 minutes ahead";
+    /// An id or key that is empty or has control characters.
+    InvalidId = "invalid_id", 400, "The id or key is empty or has control characters";
+    /// Text over its bound.
+    StringTooLong = "string_too_long", 400, "A text is too long";
+    /// More metadata entries than a pulse may have.
+    TooManyMetadata = "too_many_metadata", 400, "Too many metadata entries";
+    /// The payload is over 64 KiB.
+    PayloadTooLarge = "payload_too_large", 400, "The payload is larger than 64 KiB";
+    /// One event is over 512 KiB.
+    EventTooLarge = "event_too_large", 400, "The event is larger than 512 KiB";
+    /// JSON nested deeper than 32 levels.
+    NestingTooDeep = "nesting_too_deep", 400, "The JSON is nested too deeply";
+    /// The key or id was used before with another body.
+    KeyReused = "key_reused", 422, "The key was used before with another body";
+    /// The first request with this key is not finished.
+    KeyInFlight = "key_in_flight", 409, "A request with the same key is in flight";
+    /// The pulse was logged, and a required sink could not store it.
+    DeadLettered = "dead_lettered", 422, "The pulse was kept as a dead letter";
+
+    // The request is wrong.
+    /// No such path.
+    NotFound = "not_found", 404, "There is no such resource";
+    /// The path does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// A query parameter is unknown, repeated or malformed.
+    InvalidParameter = "invalid_parameter", 400, "A parameter is invalid";
+    /// A header is malformed.
+    InvalidHeader = "invalid_header", 400, "A header is invalid";
+    /// The content type is none that is read.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not supported";
+    /// The content encoding is none that is read.
+    UnsupportedEncoding = "unsupported_encoding", 415, "The content encoding is not supported";
+    /// The compressed body is damaged or cut short.
+    CorruptEncoding = "corrupt_encoding", 400, "The compressed body is damaged";
+    /// No event at all.
+    EmptyBody = "empty_body", 400, "The body holds no event";
+    /// The body as sent is too large.
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body is too large once decompressed.
+    DecompressedTooLarge = "decompressed_too_large", 413, "The decompressed body is too large";
+    /// The body expands more than any honest text does.
+    CompressionRatio = "compression_ratio_too_high", 413, "The compression ratio is too high";
+    /// Too many events in one request.
+    BatchTooLong = "batch_too_long", 413, "The batch has too many events";
+    /// The body did not arrive in time.
+    BodyTimeout = "body_timeout", 408, "The body did not arrive in time";
+    /// The connection ended within the body.
+    BodyIncomplete = "body_incomplete", 400, "The body ended early";
+
+    // The request was fine; we can't serve it now.
+    /// The tenant holds more than its share of a log that is over half full.
+    OverShare = "over_share", 429, "The tenant holds more than its share of the log";
+    /// The process has as much work in flight as it can hold.
+    Overloaded = "overloaded", 503, "The server is at its capacity";
+    /// The memory buffer is full.
+    BufferFull = "buffer_full", 503, "The memory buffer is full";
+    /// The log's budget is full: the store is behind.
+    LogFull = "log_full", 503, "The log is full";
+    /// The log's disk is full.
+    DiskFull = "disk_full", 503, "The disk is full";
+    /// The log could not be written.
+    LogFailed = "log_failed", 503, "The log could not be written";
+    /// The table of reserved ids and keys is full.
+    ReservationsFull = "reservations_full", 503, "Too many ids and keys are reserved";
+    /// The level that was asked for is above what the server gives.
+    AckNotAvailable = "ack_not_available", 503, "The acknowledgement level is not available";
+    /// The pulse is in the log and was not stored within the time that a request may wait.
+    NotStoredInTime = "not_stored_in_time", 503, "The pulse is logged but was not stored in time";
+    /// The store can't be asked now.
+    StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
+    /// The process is about to stop.
+    Stopping = "stopping", 503, "The server is stopping";
+    /// A defect of ours.
+    Internal = "internal", 500, "Internal error";
+}
+
+/// One event's refusal, or a whole request's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Which kind.
+    pub code: Code,
+    /// What exactly, for a person: which field, where, and what would be right.
+    pub message: String,
+}
+
+impl Reject {
+    /// A refusal with its explanation.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<Code> for Reject {
+    fn from(code: Code) -> Self {
+        Self::new(code, code.title())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_words() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert!(
+                code.as_str()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+            );
+            assert!(Code::ALL[index + 1..].iter().all(|other| other.as_str() != code.as_str()));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Stores: sinks that can be asked for what they hold.
+
+use futures_util::future::BoxFuture;
+use rust_decimal::Decimal;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::sink::Sink;
+
+/// One stored pulse, as a query gives it back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant: String,
+    /// The service that sent it.
+    pub service: String,
+    /// What kind of event it is.
+    pub kind: String,
+    /// When it happened, in milliseconds since 1970 in UTC.
+    pub event_time_ms: i64,
+    /// When it was received, in microseconds since 1970 in UTC.
+    pub received_at_us: i64,
+    /// How long it took, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// How it ended.
+    pub status: Option<String>,
+    /// A measured value.
+    pub value: Option<f64>,
+    /// Who did it.
+    pub user: Option<String>,
+    /// What it is billed as.
+    pub usage: Option<RowUsage>,
+    /// Named text.
+    pub metadata: Vec<(String, String)>,
+    /// Any JSON, as its text.
+    pub payload: Option<String>,
+}
+
+/// An amount of something that is billed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowUsage {
+    /// What is counted.
+    pub sku: String,
+    /// In which unit.
+    pub unit: String,
+    /// How much; exact.
+    pub amount: Decimal,
+}
+
+/// Which rows, newest event first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulseQuery {
+    /// Whose.
+    pub tenant: String,
+    /// Of which service.
+    pub service: String,
+    /// From this event time on, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// Before this event time, in milliseconds since 1970.
+    pub to_ms: i64,
+    /// At most so many; 1 to [`PAGE_ROWS_MAX`].
+    pub limit: usize,
+    /// Only rows behind this one.
+    pub after: Option<Position>,
+}
+
+/// Most rows of one page: at common row sizes a few MiB of JSON.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// A row's place in the order of a query: newest event time first, then highest id first.
+/// A page ends at one and the next begins behind it, so rows that arrive between never shift it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The row's event time, in milliseconds since 1970.
+    pub event_time_ms: i64,
+    /// The row's id.
+    pub id: Uuid,
+}
+
+/// Rows and where to go on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub rows: Vec<Row>,
+    /// Where the next page starts; `None` when there is no more.
+    pub next: Option<Position>,
+}
+
+/// Which pulses are counted, by event time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountQuery {
+    /// Whose.
+    pub tenant: String,
+    /// From this event time on, in milliseconds since 1970; cut down to its minute.
+    pub from_ms: i64,
+    /// Before this event time, in milliseconds since 1970; cut up to its minute.
+    pub to_ms: i64,
+}
+
+/// Pulses of one kind in one minute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The minute's start, in milliseconds since 1970.
+    pub minute_ms: i64,
+    /// The kind.
+    pub kind: String,
+    /// How many.
+    pub pulses: u64,
+}
+
+/// Why a query was not answered.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The store can't be reached.
+    #[error("store is unavailable")]
+    Unavailable(#[source] anyhow::Error),
+    /// The store answered what can't be: damage or a defect.
+    #[error("read from the store failed")]
+    Failed(#[source] anyhow::Error),
+}
+
+/// A sink that can be asked for what it holds. No read ever crosses tenants.
+pub trait Store: Sink {
+    /// Rows of a service, newest first.
+    fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
+
+    /// One pulse by its id.
+    fn pulse<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: Uuid,
+    ) -> BoxFuture<'a, Result<Option<Row>, QueryError>>;
+
+    /// Pulses by minute and kind, ordered by minute, then kind.
+    fn counts<'a>(&'a self, query: &'a CountQuery)
+    -> BoxFuture<'a, Result<Vec<Count>, QueryError>>;
+}

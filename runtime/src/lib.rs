@@ -1,0 +1,1 @@
+//! Where a PulseMesh process starts and stops.
