@@ -8,3 +8,4 @@ pub mod pulse;
 pub mod sink;
 pub mod store;
 pub mod submission;
+pub mod text;

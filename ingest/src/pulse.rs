@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use crate::text::{write_number, write_string};
+
 /// Longest service, kind, status, user, SKU or unit, in bytes. One length byte in the log;
 /// longer names are nearly always a value that belongs in the metadata.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -81,6 +83,92 @@ pub struct Pulse<'a> {
     pub metadata: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Any JSON, as its text.
     pub payload: Option<Cow<'a, str>>,
+}
+
+impl<'a> Pulse<'a> {
+    /// A pulse of a service, with nothing else told.
+    pub fn new(service: impl Into<Cow<'a, str>>, kind: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            event_id: None,
+            idempotency_key: None,
+            service: service.into(),
+            kind: kind.into(),
+            event_time_ms: None,
+            latency_ms: None,
+            status: None,
+            value: None,
+            user: None,
+            usage: None,
+            metadata: Vec::new(),
+            payload: None,
+        }
+    }
+
+    /// Appends it as one line of JSON in the shape of [`Shape::Pulse`], without a line end.
+    /// Text and numbers that no pulse may hold are written as they are, for the decoder to
+    /// refuse by name.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"service\":");
+        write_string(out, &self.service);
+        let texts = [
+            ("kind", Some(&self.kind)),
+            ("event_id", self.event_id.as_ref()),
+            ("idempotency_key", self.idempotency_key.as_ref()),
+            ("status", self.status.as_ref()),
+            ("user", self.user.as_ref()),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                write_name(out, name);
+                write_string(out, text);
+            }
+        }
+        if let Some(time) = self.event_time_ms {
+            write_name(out, "event_time");
+            out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+        }
+        for (name, number) in [("latency_ms", self.latency_ms), ("value", self.value)] {
+            if let Some(number) = number {
+                write_name(out, name);
+                write_number(out, number);
+            }
+        }
+        self.write_parts(out);
+        out.push(b'}');
+    }
+
+    fn write_parts(&self, out: &mut Vec<u8>) {
+        if let Some(usage) = &self.usage {
+            write_name(out, "usage");
+            out.extend_from_slice(b"{\"sku\":");
+            write_string(out, &usage.sku);
+            write_name(out, "unit");
+            write_string(out, &usage.unit);
+            write_name(out, "amount");
+            write_string(out, &usage.amount.to_string());
+            out.push(b'}');
+        }
+        if !self.metadata.is_empty() {
+            write_name(out, "metadata");
+            for (index, (key, value)) in self.metadata.iter().enumerate() {
+                out.push(if index == 0 { b'{' } else { b',' });
+                write_string(out, key);
+                out.push(b':');
+                write_string(out, value);
+            }
+            out.push(b'}');
+        }
+        if let Some(payload) = &self.payload {
+            write_name(out, "payload");
+            out.extend_from_slice(payload.as_bytes());
+        }
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    out.push(b',');
+    write_string(out, name);
+    out.push(b':');
 }
 
 /// An amount of something that is billed.
