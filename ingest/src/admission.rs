@@ -1,0 +1,125 @@
+//! Whether a request may be taken: pure decisions over numbers that the caller reads. Knows
+//! neither HTTP nor a sink.
+
+use std::time::Duration;
+
+use crate::code::Code;
+use crate::submission::{Ack, Refusal};
+
+/// Longest advice to wait: past it a client had better look at its own queue.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Advice where the drain's rate is not known.
+const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(5);
+
+/// What levels a process gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Levels {
+    /// Given when a request asks for none.
+    pub default: Ack,
+    /// The highest that a request may ask for.
+    pub highest: Ack,
+    /// Whether there is a log; without one nothing is durable.
+    pub log: bool,
+}
+
+impl Levels {
+    /// The level of a request that asked for `asked`. A level that can't be given is refused,
+    /// never lowered.
+    pub fn choose(&self, asked: Option<Ack>) -> Result<Ack, Refusal> {
+        let level = asked.unwrap_or(self.default);
+        if level > self.highest || (level == Ack::Durable && !self.log) {
+            return Err(Code::AckNotAvailable.into());
+        }
+        Ok(level)
+    }
+}
+
+/// How full the log is, and who fills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes that a required sink has not finished.
+    pub used_bytes: u64,
+    /// Bytes at which the log refuses.
+    pub budget_bytes: u64,
+    /// Of the used bytes, this tenant's.
+    pub tenant_bytes: u64,
+    /// Tenants that have bytes in the log, this one included.
+    pub tenants: u64,
+    /// Bytes a second that the drain finishes, 0 where it is not known.
+    pub drain_bytes_per_second: u64,
+}
+
+impl Fill {
+    /// Decides whether `bytes` more of this tenant may be logged. Above half of the budget only
+    /// a tenant that holds more than its equal share is refused, so that one who floods the log
+    /// can't lock out the others.
+    pub fn admit(&self, bytes: u64) -> Result<(), Refusal> {
+        if self.used_bytes.saturating_add(bytes) > self.budget_bytes {
+            return Err(Refusal::later(Code::LogFull, self.retry_after(self.budget_bytes)));
+        }
+        let half = self.budget_bytes / 2;
+        let share = self.budget_bytes / self.tenants.max(1);
+        if self.used_bytes > half && self.tenants > 1 && self.tenant_bytes > share {
+            return Err(Refusal::later(Code::OverShare, self.retry_after(half)));
+        }
+        Ok(())
+    }
+
+    /// How long the drain needs to bring the log down to nine tenths of `level_bytes`, so that
+    /// those who come back find room and do not come back in vain.
+    fn retry_after(&self, level_bytes: u64) -> Duration {
+        if self.drain_bytes_per_second == 0 {
+            return RETRY_AFTER_UNKNOWN;
+        }
+        let over = self.used_bytes.saturating_sub(level_bytes / 10 * 9);
+        Duration::from_secs_f64(over as f64 / self.drain_bytes_per_second as f64)
+            .clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill() -> Fill {
+        Fill {
+            used_bytes: 600,
+            budget_bytes: 1000,
+            tenant_bytes: 600,
+            tenants: 1,
+            drain_bytes_per_second: 10,
+        }
+    }
+
+    #[test]
+    fn a_level_above_what_the_server_gives_is_refused_and_never_lowered() {
+        let levels = Levels { default: Ack::Durable, highest: Ack::Durable, log: true };
+        assert_eq!(levels.choose(None), Ok(Ack::Durable));
+        assert_eq!(levels.choose(Some(Ack::Memory)), Ok(Ack::Memory));
+        let refusal = levels.choose(Some(Ack::Stored)).expect_err("above the highest");
+        assert_eq!(refusal.reject.code, Code::AckNotAvailable);
+        let without_log = Levels { log: false, highest: Ack::Stored, ..levels };
+        assert!(without_log.choose(None).is_err());
+        assert_eq!(without_log.choose(Some(Ack::Stored)), Ok(Ack::Stored));
+    }
+
+    #[test]
+    fn above_half_only_a_tenant_over_its_share_is_refused() {
+        assert_eq!(fill().admit(400), Ok(()));
+        let hot = Fill { tenants: 2, ..fill() };
+        assert_eq!(hot.admit(1).expect_err("over its share").reject.code, Code::OverShare);
+        let quiet = Fill { tenants: 2, tenant_bytes: 10, ..fill() };
+        assert_eq!(quiet.admit(1), Ok(()));
+        let below_half = Fill { used_bytes: 500, tenants: 2, ..fill() };
+        assert_eq!(below_half.admit(1), Ok(()));
+    }
+
+    #[test]
+    fn a_full_log_says_when_the_drain_will_have_made_room() {
+        let refusal = Fill { used_bytes: 1000, ..fill() }.admit(1).expect_err("full");
+        assert_eq!(refusal.reject.code, Code::LogFull);
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(10)));
+        let stuck = Fill { used_bytes: 1000, drain_bytes_per_second: 0, ..fill() };
+        assert_eq!(stuck.admit(1).expect_err("full").retry_after, Some(RETRY_AFTER_UNKNOWN));
+    }
+}
