@@ -102,29 +102,29 @@ pub struct Record<'a> {
     pub entry: Entry<'a>,
 }
 
-/// Appends one frame to a buffer. `finish` completes it; dropping it without leaves the buffer
-/// with an unfinished tail, so a caller that gives up truncates to [`FrameBuilder::start`].
+/// Appends frames to a buffer. `finish` completes the last; dropping it without leaves the
+/// buffer with an unfinished tail, so a caller that gives up truncates the buffer.
 #[derive(Debug)]
 pub struct FrameBuilder<'b> {
     buffer: &'b mut Vec<u8>,
     start: usize,
     count: u32,
+    total: u64,
 }
 
 impl<'b> FrameBuilder<'b> {
     /// Starts a frame at the end of `buffer`.
     pub fn new(buffer: &'b mut Vec<u8>, envelope: &Envelope<'_>) -> Self {
         let start = buffer.len();
-        buffer.extend_from_slice(&[0; HEADER_BYTES]);
-        buffer.extend_from_slice(&envelope.received_at_us.to_le_bytes());
-        let flags = if envelope.trace.is_some() { BODY_FLAG_TRACE } else { 0 };
-        buffer.extend_from_slice(&[envelope.shape as u8, flags]);
-        put_text(buffer, envelope.tenant);
-        if let Some(trace) = &envelope.trace {
-            buffer.extend_from_slice(&trace.trace_id);
-            buffer.extend_from_slice(&trace.span_id);
-        }
-        Self { buffer, start, count: 0 }
+        put_envelope(buffer, envelope);
+        Self { buffer, start, count: 0, total: 0 }
+    }
+
+    /// Completes the frame and starts a next one behind it.
+    pub fn roll(&mut self, envelope: &Envelope<'_>) {
+        self.complete();
+        self.start = self.buffer.len();
+        put_envelope(self.buffer, envelope);
     }
 
     /// Adds a pulse.
@@ -152,18 +152,23 @@ impl<'b> FrameBuilder<'b> {
         self.count += 1;
     }
 
-    /// Where in the buffer the frame starts.
-    pub fn start(&self) -> usize {
-        self.start
-    }
-
     /// Whether the next pulse belongs in a next frame.
     pub fn is_full(&self) -> bool {
         self.buffer.len() - self.start - HEADER_BYTES >= BODY_BYTES_SOFT
     }
 
-    /// Completes the frame but for its sequence number, which [`seal`] sets.
-    pub fn finish(self) -> u32 {
+    /// Completes the last frame, but for its sequence number, which [`seal`] sets; a frame
+    /// without a pulse is taken back. Returns how many pulses all frames hold.
+    pub fn finish(mut self) -> u64 {
+        self.complete();
+        self.total
+    }
+
+    fn complete(&mut self) {
+        if self.count == 0 {
+            self.buffer.truncate(self.start);
+            return;
+        }
         let body = self.start + HEADER_BYTES;
         let length = (self.buffer.len() - body) as u32;
         let crc = crc32c::crc32c(&self.buffer[body..]);
@@ -172,7 +177,20 @@ impl<'b> FrameBuilder<'b> {
         header[4..8].copy_from_slice(&length.to_le_bytes());
         header[16..20].copy_from_slice(&self.count.to_le_bytes());
         header[20..24].copy_from_slice(&crc.to_le_bytes());
-        self.count
+        self.total += u64::from(self.count);
+        self.count = 0;
+    }
+}
+
+fn put_envelope(buffer: &mut Vec<u8>, envelope: &Envelope<'_>) {
+    buffer.extend_from_slice(&[0; HEADER_BYTES]);
+    buffer.extend_from_slice(&envelope.received_at_us.to_le_bytes());
+    let flags = if envelope.trace.is_some() { BODY_FLAG_TRACE } else { 0 };
+    buffer.extend_from_slice(&[envelope.shape as u8, flags]);
+    put_text(buffer, envelope.tenant);
+    if let Some(trace) = &envelope.trace {
+        buffer.extend_from_slice(&trace.trace_id);
+        buffer.extend_from_slice(&trace.span_id);
     }
 }
 
@@ -392,10 +410,10 @@ mod tests {
         let mut frame = FrameBuilder::new(&mut bytes, &envelope());
         frame.push(&entry("checkout", b"{}"));
         frame.push(&Entry { key: None, body_hash: None, ..entry("s", b"") });
-        assert_eq!(frame.finish(), 2);
-        let mut frame = FrameBuilder::new(&mut bytes, &Envelope { trace: None, ..envelope() });
+        frame.roll(&Envelope { trace: None, ..envelope() });
         frame.push(&entry("b", b"{\"a\":1}"));
-        frame.finish();
+        frame.roll(&envelope());
+        assert_eq!(frame.finish(), 3);
         assert_eq!(seal(&mut bytes, 41), 3);
         bytes
     }
