@@ -3,6 +3,7 @@
 pub mod code;
 pub mod decode;
 pub mod fs;
+pub mod fuzzing;
 pub mod log;
 pub mod metrics;
 pub mod pulse;
