@@ -2,7 +2,9 @@
 
 pub mod admission;
 pub mod code;
+pub mod decode;
 pub mod fs;
+pub mod fuzzing;
 pub mod log;
 pub mod metrics;
 pub mod pulse;
