@@ -19,6 +19,9 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const CANDIDATES: usize = 64;
 /// How long a connection is read from after its last answer, so that the client gets to read it.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long an idle connection may take to close once the process stops: HTTP/2 waits for the
+/// client's word, and a client may be gone.
+const STOP_IDLE: Duration = Duration::from_secs(1);
 /// A deadline that never comes.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -171,9 +174,12 @@ impl Table {
             Phase::Delay if !line.http2.get() => {}
             Phase::Delay => line.finish(),
             Phase::Stop => {
-                if line.open.get() == 0 {
-                    line.deadline_ms.set(line.deadline_ms.get().min(deadline_ms));
-                }
+                let end_ms = match (line.open.get(), line.in_head.get()) {
+                    (0, true) => deadline_ms,
+                    (0, false) => self.after(STOP_IDLE),
+                    _ => NEVER,
+                };
+                line.deadline_ms.set(line.deadline_ms.get().min(end_ms));
                 line.finish();
             }
         });
@@ -266,7 +272,9 @@ impl Line {
         if open == 0 {
             self.table.busy(-1);
             self.turn.set(self.table.next_turn());
-            self.deadline_ms.set(self.table.after(self.table.idle_timeout));
+            let stops = self.table.phase.get() == Phase::Stop;
+            let wait = if stops { STOP_IDLE } else { self.table.idle_timeout };
+            self.deadline_ms.set(self.table.after(wait));
         }
     }
 

@@ -39,17 +39,20 @@ impl Client {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+/// Runs a test's clients on a runtime that is gone, and its connections with it, before the
+/// server stops.
+fn run(settings: ServerSettings, test: impl AsyncFnOnce(&mut Server)) {
+    let mut server = Server::start(settings);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().expect("a runtime");
-    runtime.block_on(async { timeout(PATIENCE, test).await.expect("in time") });
+    runtime.block_on(async { timeout(PATIENCE, test(&mut server)).await.expect("in time") });
+    drop(runtime);
 }
 
 #[test]
 fn requests_share_a_connection() {
-    run(async {
-        let server = Server::start(settings());
-        let client = Client::connect(&server).await;
+    run(settings(), async |server| {
+        let client = Client::connect(server).await;
         let asked = (0..100).map(|_| {
             let mut requests = client.requests.clone();
             let request = Request::post("http://a/pulse")
@@ -71,10 +74,9 @@ fn requests_share_a_connection() {
 
 #[test]
 fn bodies_are_bounded_and_pass_the_first_window() {
-    run(async {
-        let body_bytes_max = 4 * 1024 * 1024;
-        let server = Server::start(ServerSettings { body_bytes_max, ..settings() });
-        let mut client = Client::connect(&server).await;
+    let body_bytes_max = 4 * 1024 * 1024;
+    run(ServerSettings { body_bytes_max, ..settings() }, async |server| {
+        let mut client = Client::connect(server).await;
         assert_eq!(client.status(vec![b'x'; 3 * 1024 * 1024]).await, 202);
         assert_eq!(client.status(vec![b'x'; 5 * 1024 * 1024]).await, 413);
         assert_eq!(client.status("").await, 400);
@@ -84,9 +86,8 @@ fn bodies_are_bounded_and_pass_the_first_window() {
 
 #[test]
 fn one_stalled_request_does_not_stall_its_neighbours_and_times_out() {
-    run(async {
-        let server = Server::start(ServerSettings { handler_timeout: SHORT, ..settings() });
-        let mut client = Client::connect(&server).await;
+    run(ServerSettings { handler_timeout: SHORT, ..settings() }, async |server| {
+        let mut client = Client::connect(server).await;
         let mut neighbour = Client {
             requests: client.requests.clone(),
             connection: tokio::spawn(async { Ok(()) }),
@@ -98,9 +99,8 @@ fn one_stalled_request_does_not_stall_its_neighbours_and_times_out() {
 
 #[test]
 fn a_client_that_goes_away_takes_its_waits_along() {
-    run(async {
-        let server = Server::start(settings());
-        let mut client = Client::connect(&server).await;
+    run(settings(), async |server| {
+        let mut client = Client::connect(server).await;
         let waiting = tokio::spawn(async move { client.post("stall").await.map(drop) });
         server.wait_for_waiting_async(1).await;
         waiting.abort();
@@ -110,15 +110,14 @@ fn a_client_that_goes_away_takes_its_waits_along() {
 
 #[test]
 fn during_the_delay_streams_are_answered_and_the_client_is_told_to_go() {
-    run(async {
-        let server = Server::start(settings());
-        let mut client = Client::connect(&server).await;
+    run(settings(), async |server| {
+        let mut client = Client::connect(server).await;
         assert_eq!(client.status("single").await, 202);
         server.phases.send_replace(Phase::Delay);
         let ended = client.connection.await.expect("no panic");
         assert!(ended.is_ok(), "GOAWAY, then the end: {ended:?}");
 
-        let mut late = Client::connect(&server).await;
+        let mut late = Client::connect(server).await;
         assert_eq!(late.status("single").await, 202, "it still accepts");
         late.connection.await.expect("no panic").expect("GOAWAY behind the answer");
     });
@@ -126,9 +125,8 @@ fn during_the_delay_streams_are_answered_and_the_client_is_told_to_go() {
 
 #[test]
 fn a_stop_answers_the_streams_in_progress() {
-    run(async {
-        let mut server = Server::start(ServerSettings { handler_timeout: SHORT, ..settings() });
-        let mut client = Client::connect(&server).await;
+    run(ServerSettings { handler_timeout: SHORT, ..settings() }, async |server| {
+        let mut client = Client::connect(server).await;
         let mut requests = client.requests.clone();
         let stalled = tokio::spawn(async move {
             let body = Full::new(Bytes::from_static(b"stall"));
@@ -146,14 +144,13 @@ fn a_stop_answers_the_streams_in_progress() {
 
 #[test]
 fn an_idle_connection_makes_room_and_a_busy_one_does_not() {
-    run(async {
-        let server = Server::start(ServerSettings { connections_max: 2, threads: 1, ..settings() });
-        let mut busy = Client::connect(&server).await;
+    run(ServerSettings { connections_max: 2, threads: 1, ..settings() }, async |server| {
+        let mut busy = Client::connect(server).await;
         let stalled = tokio::spawn(async move { busy.post("stall").await.map(drop) });
         server.wait_for_waiting_async(1).await;
-        let mut idle = Client::connect(&server).await;
+        let mut idle = Client::connect(server).await;
         assert_eq!(idle.status("single").await, 202);
-        let mut fresh = Client::connect(&server).await;
+        let mut fresh = Client::connect(server).await;
         assert_eq!(fresh.status("single").await, 202);
         assert!(idle.connection.await.is_ok(), "it made room");
         assert!(!stalled.is_finished());
@@ -164,10 +161,21 @@ fn an_idle_connection_makes_room_and_a_busy_one_does_not() {
 
 #[test]
 fn an_idle_connection_is_closed() {
-    run(async {
-        let server = Server::start(ServerSettings { idle_timeout: SHORT, ..settings() });
-        let mut client = Client::connect(&server).await;
+    run(ServerSettings { idle_timeout: SHORT, ..settings() }, async |server| {
+        let mut client = Client::connect(server).await;
         assert_eq!(client.status("single").await, 202);
         assert!(client.connection.await.is_ok());
+    });
+}
+
+#[test]
+fn a_client_that_says_nothing_more_does_not_hold_up_the_stop() {
+    let settings = settings();
+    run(settings, async |server| {
+        let mut client = Client::connect(server).await;
+        assert_eq!(client.status("single").await, 202);
+        server.phases.send_replace(Phase::Stop);
+        // Waiting here, on its only thread, the client can't answer.
+        assert!(server.ended() < Duration::from_secs(3));
     });
 }
