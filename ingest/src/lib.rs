@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod code;
+pub mod decode;
 pub mod fs;
 pub mod log;
 pub mod metrics;

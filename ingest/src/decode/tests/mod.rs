@@ -1,0 +1,3 @@
+//! Tests of the decoder: a table of outcomes, properties, and its speed.
+
+mod speed;
