@@ -93,6 +93,12 @@ impl SimFs {
         self.lock().calls_left = Some(calls);
     }
 
+    /// Takes back a [`SimFs::stop_after`] that has not come to pass.
+    pub(crate) fn do_not_stop(&self) {
+        let mut state = self.lock();
+        state.calls_left = state.calls_left.filter(|left| *left == 0);
+    }
+
     /// Whether [`SimFs::stop_after`] has come to pass.
     pub(crate) fn is_stopped(&self) -> bool {
         self.lock().calls_left == Some(0)
