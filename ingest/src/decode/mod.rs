@@ -50,17 +50,19 @@ pub fn decode_event(shape: Shape, raw: &[u8]) -> Result<Pulse<'_>, Reject> {
     let text = std::str::from_utf8(raw).map_err(|error| invalid_utf8(error.valid_up_to()))?;
     let mut start = Scanner::new(raw, 0);
     start.space();
-    let judged = judge(shape, text, start.at());
-    let pulse = judged.pulse?;
+    let judged = judge(shape, text, start.at(), EVENT);
     let mut end = Scanner::new(raw, judged.end.unwrap_or(raw.len()));
     end.space();
     if end.at() < raw.len() {
-        let expected = "nothing behind the event";
-        let message = syntax_message(raw, end.at(), expected, "the event");
+        let message = syntax_message(raw, end.at(), "the end", EVENT);
         return Err(Reject::new(Code::InvalidJson, message));
     }
-    Ok(pulse)
+    judged.pulse
 }
+
+/// What offsets in messages count from.
+const BODY: &str = "the body";
+const EVENT: &str = "the event";
 
 struct Judged<'a> {
     pulse: Result<Pulse<'a>, Reject>,
@@ -68,39 +70,39 @@ struct Judged<'a> {
     end: Option<usize>,
 }
 
-/// Judges the event that starts at `start`.
+/// Judges the event that starts at `start` of a text that messages call `of`.
 #[inline]
-fn judge(shape: Shape, text: &str, start: usize) -> Judged<'_> {
+fn judge<'a>(shape: Shape, text: &'a str, start: usize, of: &str) -> Judged<'a> {
     match event::read(shape, text, start) {
         Ok((_, end)) if end - start > EVENT_BYTES_MAX => {
             Judged { pulse: Err(event_too_large(end - start)), end: Some(end) }
         }
         Ok((pulse, end)) => Judged { pulse: Ok(pulse), end: Some(end) },
-        Err(fault) => refused(text, start, *fault),
+        Err(fault) => refused(text, start, *fault, of),
     }
 }
 
 /// A refused event ends where its value ends, if it is a value at all.
 #[cold]
-fn refused(text: &str, start: usize, fault: Fault) -> Judged<'_> {
+fn refused<'a>(text: &'a str, start: usize, fault: Fault, of: &str) -> Judged<'a> {
     let bytes = text.as_bytes();
     let (reject, end) = match (value_end(bytes, start), fault) {
         (Ok(end), _) if end - start > EVENT_BYTES_MAX => (event_too_large(end - start), Some(end)),
         (Ok(end), Fault::Judged(reject)) => (reject, Some(end)),
         (Ok(end), Fault::Syntax { at, expected }) => {
-            let message = syntax_message(&bytes[start..], at - start, expected, "the event");
+            let message = syntax_message(&bytes[start..], at - start, expected, EVENT);
             (Reject::new(Code::InvalidJson, message), Some(end))
         }
-        (Err(flaw), fault) => (broken(bytes, flaw, fault), None),
+        (Err(flaw), fault) => (broken(bytes, flaw, fault, of), None),
     };
     Judged { pulse: Err(reject), end }
 }
 
 /// Why an event without an end is refused: what was found on the way to it, or else `fault`.
-fn broken(bytes: &[u8], flaw: Flaw, fault: Fault) -> Reject {
+fn broken(bytes: &[u8], flaw: Flaw, fault: Fault, of: &str) -> Reject {
     match (flaw, fault) {
         (_, Fault::Syntax { at, expected }) | (Flaw::Syntax { at, expected }, _) => {
-            let message = syntax_message(bytes, at, expected, "the body");
+            let message = syntax_message(bytes, at, expected, of);
             Reject::new(Code::InvalidJson, message)
         }
         (_, Fault::Judged(reject)) => reject,
@@ -133,7 +135,8 @@ pub struct Decoder<'a> {
     text: Option<&'a str>,
     at: usize,
     state: State,
-    is_array: bool,
+    /// An array, or lines.
+    is_batch: bool,
     events: usize,
 }
 
@@ -160,13 +163,14 @@ impl<'a> Decoder<'a> {
             Format::Lines => (State::Lines, None),
             Format::Json => (State::Start, std::str::from_utf8(body).ok()),
         };
-        Self { shape, body, text, at: 0, state, is_array: false, events: 0 }
+        let is_batch = format == Format::Lines;
+        Self { shape, body, text, at: 0, state, is_batch, events: 0 }
     }
 
     /// Whether the body was exactly one event, neither in an array nor sent as lines: it is
     /// answered in the short form. Known once the iteration has ended.
     pub fn is_single(&self) -> bool {
-        self.state == State::Ended && !self.is_array && self.events == 1
+        self.state == State::Ended && !self.is_batch && self.events == 1
     }
 
     fn next_line(&mut self) -> Option<Decoded<'a>> {
@@ -186,8 +190,8 @@ impl<'a> Decoder<'a> {
         let mut scan = Scanner::new(self.body, self.at);
         scan.space();
         if self.state == State::Start {
-            self.is_array = scan.take(b'[');
-            self.state = if self.is_array { State::ArrayStart } else { State::Row };
+            self.is_batch = scan.take(b'[');
+            self.state = if self.is_batch { State::ArrayStart } else { State::Row };
             scan.space();
         }
         let is_end = scan.peek().is_none();
@@ -203,7 +207,7 @@ impl<'a> Decoder<'a> {
         self.at = scan.at();
         match self.state {
             _ if ends => return Ok(None),
-            State::ArrayEnd => return Err(scan.syntax("nothing behind the array")),
+            State::ArrayEnd => return Err(scan.syntax("the end")),
             State::ArrayNext if !scan.take(b',') => return Err(scan.syntax("`,` or `]`")),
             _ => {}
         }
@@ -217,7 +221,7 @@ impl<'a> Decoder<'a> {
             Ok(Some(start)) => {
                 self.at = start;
                 match self.text {
-                    Some(text) => judge(self.shape, text, start),
+                    Some(text) => judge(self.shape, text, start, BODY),
                     None => self.judge_bytes(start),
                 }
             }
@@ -226,7 +230,7 @@ impl<'a> Decoder<'a> {
         let start = self.at;
         let Some(end) = judged.end else { return Some(self.rest(judged.pulse)) };
         self.at = end;
-        if self.is_array {
+        if self.is_batch {
             self.state = State::ArrayNext;
         }
         Some(Decoded { raw: &self.body[start..end], pulse: judged.pulse })
@@ -251,7 +255,7 @@ impl<'a> Decoder<'a> {
             (Flaw::Syntax { at, .. }, Err(error)) if self.at + error.valid_up_to() <= at => {
                 invalid_utf8(error.valid_up_to())
             }
-            (flaw, _) => broken(self.body, flaw, *Box::<Fault>::from(flaw)),
+            (flaw, _) => broken(self.body, flaw, *Box::<Fault>::from(flaw), BODY),
         };
         Judged { pulse: Err(reject), end: None }
     }

@@ -283,7 +283,9 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 open.push(true)?;
                 let has_member = self.next_key(true)?.is_some();
-                open.depth -= usize::from(!has_member);
+                if !has_member {
+                    open.pop();
+                }
                 Ok(has_member)
             }
             Ok(Kind::Array) => {
@@ -291,7 +293,9 @@ impl<'a> Scanner<'a> {
                 open.push(false)?;
                 self.space();
                 let is_empty = self.take(b']');
-                open.depth -= usize::from(is_empty);
+                if is_empty {
+                    open.pop();
+                }
                 Ok(!is_empty)
             }
             Err(Flaw::NotANumber | Flaw::Infinite) if self.lenient => {
@@ -319,7 +323,7 @@ impl<'a> Scanner<'a> {
                     return Err(self.syntax("`,` or `]`"));
                 }
             }
-            open.depth -= 1;
+            open.pop();
         }
         Ok(true)
     }
@@ -340,6 +344,11 @@ impl Open {
         self.depth += 1;
         self.objects = self.objects << 1 | u128::from(is_object);
         Ok(())
+    }
+
+    fn pop(&mut self) {
+        self.depth -= 1;
+        self.objects >>= 1;
     }
 
     fn is_object(&self) -> bool {

@@ -1,3 +1,6 @@
-//! Tests of the decoder: a table of outcomes, properties, and its speed.
+//! Tests of the decoder: tables of outcomes, properties, and its speed.
 
+mod bodies;
+mod golden;
+mod properties;
 mod speed;
