@@ -1,5 +1,6 @@
 //! Accepts pulses, keeps them in a crash-proof log and writes them in batches to sinks.
 
+pub mod cli;
 pub mod code;
 pub mod fs;
 pub mod log;
