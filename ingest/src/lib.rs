@@ -1,6 +1,7 @@
 //! Accepts pulses, keeps them in a crash-proof log and writes them in batches to sinks.
 
 pub mod admission;
+pub mod cli;
 pub mod code;
 pub mod decode;
 pub mod fs;

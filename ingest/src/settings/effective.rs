@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::definition::{Definition, Fallback, Kind};
 use super::table::Values;
+use super::units;
 use super::value::{Source, Value};
 
 /// TOML that sets every setting to the value in effect; a comment names each source.
@@ -29,7 +30,12 @@ pub fn effective_toml(values: &Values) -> String {
 fn assignment(value: &Value) -> String {
     let Definition { name, kind, .. } = value.definition;
     match kind {
-        Kind::Count { .. } | Kind::Switch => format!("{name} = {}", value.text),
+        // As a number of TOML's, which has fewer spellings than ours.
+        Kind::Count { .. } => {
+            let number = units::count(&value.text).map(|number| number.to_string());
+            format!("{name} = {}", number.as_deref().unwrap_or(&value.text))
+        }
+        Kind::Switch => format!("{name} = {}", value.text),
         _ => format!("{name} = {}", toml::Value::String(value.text.clone())),
     }
 }

@@ -236,3 +236,8 @@ pub fn from_toml(name: &Path, text: &str) -> Result<Settings, SettingsError> {
     let values = sources::merge(&BTreeMap::new(), &BTreeMap::new(), &file);
     resolve::resolve(&values, Vec::new())
 }
+
+/// A time as settings write it, such as `1h30m`; `None`: it is none.
+pub fn parse_time(text: &str) -> Option<Duration> {
+    units::time(text)
+}

@@ -89,7 +89,7 @@ fn every_setting_can_be_set_in_a_file_and_what_is_printed_sets_the_same() {
 fn what_is_in_effect_is_told_with_its_source() {
     let sources = sources(
         &[("store", "memory")],
-        &[("PULSEMESH_LOG_BUDGET", "64MiB"), ("PULSEMESH_THREADS", "2")],
+        &[("PULSEMESH_LOG_BUDGET", "64MiB"), ("PULSEMESH_THREADS", "02")],
     );
     let values = load(&sources).expect("sound").1;
     let printed = effective_toml(&values);
