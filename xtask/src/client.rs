@@ -257,7 +257,8 @@ mod tests {
     fn bodies_come_by_length_or_in_chunks_and_interim_answers_are_passed_over() {
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nX-A: b\r\n\r\n{\"a\":1}",
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\nx-a:b\r\n\r\n{\"a\":1}",
+            "HTTP/1.1 100 Continue\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 7\r\nx-a:b\r\n\r\n{\"a\":1}",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-a: b\r\n\r\n\
              3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n",
         ] {

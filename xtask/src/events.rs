@@ -13,12 +13,9 @@ const SERVICES: [&str; 4] = ["checkout", "payments", "search", "frontend"];
 pub fn pulse(number: usize, event_time_ms: u64) -> String {
     let service = SERVICES[number % SERVICES.len()];
     let status = if number % 50 == 7 { "error" } else { "ok" };
-    format!(
-        r#"{{"service_name":"{service}","event_time":"{}","latency_ms":{}.5,"status":"{status}","metadata":{{"zone":"eu-{}"}}}}"#,
-        rfc3339(event_time_ms),
-        number % 90 + 5,
-        number % 3,
-    )
+    let (time, latency, zone) = (rfc3339(event_time_ms), number % 90 + 5, number % 3);
+    format!(r#"{{"service_name":"{service}","event_time":"{time}","latency_ms":{latency}.5,"#,)
+        + &format!(r#""status":"{status}","metadata":{{"zone":"eu-{zone}"}}}}"#)
 }
 
 /// Requests of one pulse each, `variants` different ones.

@@ -2,6 +2,11 @@
 //! hands over; decides nothing.
 
 mod bare;
+mod tidy;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -16,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Checks the house rules.
+    Tidy,
     /// The server that measurements compare with.
     #[command(hide = true)]
     Bare {
@@ -24,8 +31,28 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
-        Command::Bare { arrangement } => bare::serve(arrangement),
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Where even this can't be written, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// Says whether all is well.
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Tidy => tidy::run(root()),
+        Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+    }
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
 }
