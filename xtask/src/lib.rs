@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod events;
+pub mod flags;
 pub mod http;
 pub mod load;
 pub mod samples;

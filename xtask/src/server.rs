@@ -47,9 +47,12 @@ impl Launch {
         Self { binary: binary.into(), arguments: Vec::new() }
     }
 
-    /// Adds a flag with its value.
+    /// Adds a flag with its value, or sets it anew.
     pub fn flag(mut self, name: &str, value: &str) -> Self {
-        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        match self.arguments.iter().position(|argument| argument == name) {
+            Some(at) => value.clone_into(&mut self.arguments[at + 1]),
+            None => self.arguments.extend([name.to_owned(), value.to_owned()]),
+        }
         self
     }
 
