@@ -13,6 +13,18 @@ pub const FLUSH_INTERVAL: &str = "--flush-interval";
 pub const WORKERS: &str = "--workers";
 /// Bytes at which the log refuses, such as `64MiB`.
 pub const LOG_BUDGET: &str = "--log-budget";
+/// Free bytes on the disk below which the log refuses.
+pub const DISK_FREE_MIN: &str = "--disk-free-min";
+/// The highest level that a request may ask for.
+pub const ACK_MAX: &str = "--ack-max";
+/// Most pulses that only memory holds.
+pub const BUFFER_SIZE: &str = "--buffer-size";
+/// What happens to a pulse that does not fit in the buffer: `refuse` or `drop`.
+pub const OVERFLOW: &str = "--overflow";
+/// Largest body as it is sent.
+pub const BODY_BYTES_MAX: &str = "--body-bytes-max";
+/// Largest body once decompressed; the log's budget holds at least two of them.
+pub const DECOMPRESSED_BYTES_MAX: &str = "--decompressed-bytes-max";
 /// Bytes of one segment of the log.
 pub const LOG_SEGMENT: &str = "--log-segment-size";
 /// Longest wait for a request's head.

@@ -2,6 +2,7 @@
 //! hands over; decides nothing.
 
 mod bare;
+mod test;
 mod tidy;
 
 use std::io::Write;
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs every check: format, lints, house rules, tests, crash rounds, a short benchmark.
+    Test(test::Options),
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
 /// Says whether all is well.
 fn run(command: Command) -> Result<bool> {
     match command {
+        Command::Test(options) => test::run(root(), &options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::Value;
 use xtask::client::{Client, Request};
+use xtask::flags;
 
 use crate::support::{Fixture, SOON, drained, rows};
 
@@ -139,6 +140,17 @@ fn every_refusal_is_a_problem_document_with_its_code() -> Result<()> {
         assert_eq!(problem["status"], *status, "{context}");
         assert!(problem["title"].is_string(), "{context}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_level_above_what_the_server_gives_is_refused_and_never_lowered() -> Result<()> {
+    let fixture = Fixture::with(|launch| launch.flag(flags::ACK_MAX, "durable"))?;
+    let body = r#"{"service_name":"a"}"#;
+    assert_eq!(fixture.post("/pulse?ack=durable", body, 202)?["ack"], "durable");
+    assert_eq!(fixture.post("/pulse?ack=stored", body, 503)?["code"], "ack_not_available");
+    drained(&fixture.server, SOON)?;
+    assert_eq!(rows(&fixture.server, "a")?.len(), 1);
     Ok(())
 }
 

@@ -43,11 +43,13 @@ fn a_stuck_store_blocks_nothing_until_the_log_is_full_and_loses_nothing() -> Res
     let dir = TempDir::new()?;
     let server = Launch::new(example("throttled")?, dir.path())
         .flag(flags::ROWS_PER_SECOND, "0")
-        .flag(flags::LOG_BUDGET, "4MiB")
+        .flag(flags::LOG_BUDGET, "16MiB")
+        .flag(flags::BODY_BYTES_MAX, "1MiB")
+        .flag(flags::DECOMPRESSED_BYTES_MAX, "1MiB")
         .start()?;
     let (refusal, accepted) = fill(&server, "a", 4096)?;
     check_refusal(&refusal, "log_full")?;
-    let budget = 4 * 1024 * 1024 / (16 * 1024 + 512);
+    let budget = 16 * 1024 / 16;
     assert!((budget / 2..=budget + 1).contains(&accepted), "{accepted} accepted");
     let asked = Instant::now();
     assert_eq!(server.client().get("/health")?.status, 200);
@@ -107,11 +109,12 @@ fn a_full_disk_refuses_and_recovers_by_itself() -> Result<()> {
     };
     let data = disk.path().join("data");
     fs::create_dir(&data)?;
-    let mut server = launch(&data).flag(flags::LOG_SEGMENT, "1MiB").start()?;
+    let launch = launch(&data).flag(flags::LOG_SEGMENT, "1MiB").flag(flags::DISK_FREE_MIN, "4MiB");
+    let mut server = launch.start()?;
     server.wait_ready(SOON)?;
     let (mut accepted, mut client) = (0, server.client());
     for round in 0..3 {
-        let ballast = disk.fill(2 * 1024 * 1024)?;
+        let ballast = disk.fill(8 * 1024 * 1024)?;
         let (refusal, count) = fill(&server, &format!("round-{round}"), 8192)?;
         check_refusal(&refusal, "disk_full")?;
         accepted += count;
@@ -124,7 +127,7 @@ fn a_full_disk_refuses_and_recovers_by_itself() -> Result<()> {
     // The disk is full again when the process dies: it must start on what there is.
     let ballast = disk.fill(0)?;
     server.kill()?;
-    let server = launch(&data).flag(flags::LOG_SEGMENT, "1MiB").start()?;
+    let server = launch.start()?;
     fs::remove_file(ballast)?;
     server.wait_ready(SOON)?;
     drained(&server, SOON)?;
@@ -140,8 +143,8 @@ fn a_full_memory_buffer_refuses_or_drops_as_it_is_told() -> Result<()> {
         let server = Launch::new(example("throttled")?, dir.path())
             .flag(flags::ROWS_PER_SECOND, "0")
             .flag(flags::ACK, "memory")
-            .flag("--buffer-size", "100")
-            .flag("--overflow", overflow)
+            .flag(flags::BUFFER_SIZE, "100")
+            .flag(flags::OVERFLOW, overflow)
             .start()?;
         let mut client = server.client();
         let mut statuses = Vec::new();

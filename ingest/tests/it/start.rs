@@ -9,7 +9,8 @@ use xtask::flags;
 
 use crate::support::{Fixture, SOON, drained, launch, printed, rows, tool};
 
-const PULSE: &str = r#"{"service_name":"checkout","latency_ms":12.5,"status":"ok","metadata":{"zone":"eu"},"payload":{"a":[1,null]}}"#;
+const PULSE: &str = r#"{"service_name":"checkout","latency_ms":12.5,"status":"ok",
+    "metadata":{"zone":"eu"},"payload":{"a":[1,null]}}"#;
 
 #[test]
 fn a_first_pulse_is_read_back_by_id_by_service_and_in_counts() -> Result<()> {

@@ -7,6 +7,8 @@ use super::Finding;
 use super::source::File;
 
 const DOCUMENT: &str = "docs/metrics.md";
+/// What follows is read from the system: a test of a running server compares it.
+const PROCESS: &str = "\n## The process\n";
 
 /// A metric as it is exported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +23,8 @@ pub(super) fn documented(files: &[File]) -> Vec<Finding> {
     let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
         return vec![Finding::new(DOCUMENT, 1, "the list of metrics is missing")];
     };
-    let listed = listed(&document.text);
+    let (of_ours, _) = document.text.split_once(PROCESS).unwrap_or((&document.text, ""));
+    let listed = listed(of_ours);
     let mut findings = Vec::new();
     let mut registered = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with("/src/metrics.rs")) {

@@ -36,7 +36,7 @@ impl Round {
         let batch_size = pick(&["1", "7", "100", "1000", "5000"]);
         let flush_interval = pick(&["1ms", "10ms", "100ms", "1s"]);
         let workers = pick(&["1", "2", "4"]);
-        let segment = pick(&["64KiB", "256KiB", "4MiB"]);
+        let segment = pick(&["1MiB", "2MiB", "16MiB"]);
         let in_start = rng.random_ratio(1, 10);
         Self {
             seed: rng.random(),
