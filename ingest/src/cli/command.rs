@@ -89,7 +89,7 @@ enum LogCommand {
     },
 }
 
-const VERSION: Version = Version::of_build(env!("CARGO_PKG_VERSION"));
+pub(super) const VERSION: Version = Version::of_build(env!("CARGO_PKG_VERSION"));
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| VERSION.to_string());
 
 /// Flags of the short help: what a first start may need.

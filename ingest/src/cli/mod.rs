@@ -2,6 +2,7 @@
 //! exits. Everything that is read by a program goes to standard output, everything else to
 //! standard error.
 
+mod assemble;
 pub mod check;
 mod command;
 pub mod log;
