@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::clock::system_clock;
 use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
 use crate::log::DataDirLock;
 use crate::metrics::Metrics;
@@ -34,10 +33,7 @@ fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> 
             Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max }))
         }
         StoreChoice::Embedded => {
-            let settings = EmbeddedSettings {
-                retention: storage.retention,
-                clock: system_clock(),
-            };
+            let settings = EmbeddedSettings::new(storage.retention);
             EmbeddedStore::open(&directory.join("store"), settings)
                 .context("open the embedded store failed")?
         }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use uuid::{Builder, Uuid};
 
 use crate::pulse::{Pulse, id_from_key, id_from_text};

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -183,30 +183,29 @@ impl Ingestor {
     /// left stays in the log for the next start.
     ///
     /// # Errors
-    /// When writes in flight did not end within 10 s, or the disk failed.
+    /// When something on disk could not be brought to its end.
     pub async fn close(&self) -> Result<(), CloseError> {
-        let parts = Arc::clone(&self.parts);
+        let parts = &*self.parts;
         parts.closing.store(true, Ordering::Release);
-        let close = move || parts.close_blocking();
-        match tokio::task::spawn_blocking(close).await {
-            Ok(closed) => closed,
-            Err(error) => Err(CloseError::Disk(std::io::Error::other(error))),
-        }
+        // First the log: its tickets are answered, and the drains see all there is.
+        let log = parts.log.clone();
+        blocking(move || log.close()).await?;
+        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
+        let reservations = parts.reservations.clone();
+        let reserved = blocking(move || reservations.close()).await?;
+        parts.background.close();
+        reserved.map_err(CloseError::Disk)
     }
 }
 
-impl Parts {
-    fn close_blocking(&self) -> Result<(), CloseError> {
-        // First the log: its tickets are answered, and the drains see all there is.
-        self.log.close();
-        let deadline = std::time::Instant::now() + CLOSE_TIMEOUT;
-        let stopped = self.drains.stop(deadline);
-        let reserved = self.reservations.close().map_err(CloseError::Disk);
-        self.background.close();
-        stopped.map_err(|_| CloseError::Unfinished { pulses: self.drains.backlog().pulses })?;
-        reserved
-    }
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CloseError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CloseError::Disk(std::io::Error::other(error)))
+}
 
+impl Parts {
     fn rules(&self) -> Rules {
         Rules { now_us: (self.clock)(), retention_ms: self.retention_ms }
     }

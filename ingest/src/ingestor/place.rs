@@ -70,9 +70,16 @@ impl Parts {
             budget_bytes,
             tenant_bytes: shares.held(tenant),
             tenants: shares.holders() as u64,
-            drain_bytes_per_second: self.drains.bytes_per_second(),
+            drain_bytes_per_second: self.drain_bytes_per_second(used_bytes),
         };
         fill.admit(bytes)
+    }
+
+    /// The drain counts rows; what is in the log says how large they are.
+    fn drain_bytes_per_second(&self, used_bytes: u64) -> u64 {
+        let pulses = self.drains.backlog().pulses.max(1);
+        let row_bytes = used_bytes as f64 / pulses as f64;
+        (self.drains.rows_per_second() * row_bytes) as u64
     }
 
     /// Returns once the frames are as safe as `level` says.

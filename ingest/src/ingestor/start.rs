@@ -183,6 +183,7 @@ fn start_drains(
         fs,
         settings,
         metrics: builder.metrics.sinks.clone(),
+        held: builder.metrics.held.clone(),
         runtime: background.handle().clone(),
         before_forget: vec![Box::new(move |seq| before_forget.sync_up_to(seq))],
     })
