@@ -5,6 +5,7 @@ pub mod fs;
 pub mod log;
 pub mod metrics;
 pub mod pulse;
+pub mod reservation;
 pub mod sink;
 pub mod store;
 pub mod submission;
