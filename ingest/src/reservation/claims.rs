@@ -106,16 +106,17 @@ impl Reserved {
         if self.is_settled() {
             return self;
         }
-        let shared = Arc::clone(&self.shared);
+        let (shared, pulses) = (Arc::clone(&self.shared), self.claims.len());
         let settle = move || {
             self.settle();
             self
         };
-        match tokio::task::spawn_blocking(settle).await {
-            Ok(settled) => settled,
-            // The runtime is going down; what was held was freed with the closure.
-            Err(_) => Self::reserve(&shared, &[]),
-        }
+        // It fails when the runtime is going down; what was held went with the closure.
+        tokio::task::spawn_blocking(settle).await.unwrap_or_else(|_| {
+            let mut nothing = Self::reserve(&shared, &[]);
+            nothing.claims = vec![Claim::Unreadable; pulses];
+            nothing
+        })
     }
 
     /// As [`settled`](Self::settled), on this thread. Reads files.

@@ -61,7 +61,12 @@ impl Keeper {
         self.checkpoint(end_seq)?;
         self.merge_some();
         self.shared.publish_level();
-        Ok(self.merge.is_some())
+        Ok(self.is_merging())
+    }
+
+    /// Whether a merge is under way.
+    pub(super) fn is_merging(&self) -> bool {
+        self.merge.is_some()
     }
 
     /// Drops the runs whose newest entry is older than the window.

@@ -62,6 +62,17 @@ use thread::Progress;
 #[derive(Debug, Clone)]
 pub struct Reservations {
     shared: Arc<Shared>,
+    _owner: Arc<Owner>,
+}
+
+/// Ends the thread with the last clone of the table.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.ask_to_stop();
+    }
 }
 
 /// What is there to be seen of the table.
@@ -84,6 +95,11 @@ pub struct ReservationStats {
 }
 
 impl Reservations {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.publish_level();
+        Self { _owner: Arc::new(Owner(Arc::clone(&shared))), shared }
+    }
+
     /// Makes the keys of this table.
     pub fn keys(&self) -> KeyMaker {
         self.shared.keys

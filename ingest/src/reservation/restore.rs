@@ -177,8 +177,6 @@ impl Restoring {
 
     /// The table, and its keeper to be driven by hand.
     pub(super) fn into_parts(self) -> (Reservations, Keeper) {
-        let shared = Arc::clone(&self.keeper.shared);
-        shared.publish_level();
-        (Reservations { shared }, self.keeper)
+        (Reservations::new(Arc::clone(&self.keeper.shared)), self.keeper)
     }
 }

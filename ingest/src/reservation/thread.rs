@@ -34,9 +34,17 @@ struct State {
     covered: u64,
     asked: bool,
     stop: bool,
+    ticked: Option<Instant>,
     /// Ticks that failed since the start, and how the last one did.
     failures: u64,
     failure: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Tick,
+    Merge,
+    Stop,
 }
 
 impl Progress {
@@ -89,9 +97,12 @@ impl Shared {
         let run = move || {
             let mut pause = Duration::ZERO;
             loop {
-                let stop = shared.wait_for_work(pause);
-                pause = shared.tick(&mut keeper, end_seq());
-                if stop {
+                let work = shared.wait_for_work(pause);
+                pause = match work {
+                    Work::Merge => shared.merge(&mut keeper),
+                    Work::Tick | Work::Stop => shared.tick(&mut keeper, end_seq()),
+                };
+                if work == Work::Stop {
                     return;
                 }
             }
@@ -99,6 +110,12 @@ impl Shared {
         let handle = Builder::new().name("reservations".to_owned()).spawn(run)?;
         *self.progress.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(())
+    }
+
+    /// A step of a merge, between ticks: no more syncs than without it.
+    fn merge(&self, keeper: &mut Keeper) -> Duration {
+        keeper.merge_some();
+        if keeper.is_merging() { Duration::ZERO } else { TICK }
     }
 
     /// One tick and how it went; how long the next may take to come.
@@ -124,9 +141,9 @@ impl Shared {
         }
     }
 
-    /// Waits for `pause`, or until something is asked; whether to stop after the next tick.
-    /// After a failure only a stop is heard before the pause is over.
-    fn wait_for_work(&self, pause: Duration) -> bool {
+    /// Waits for `pause`, or until something is asked. After a failure only a stop is heard
+    /// before the pause is over.
+    fn wait_for_work(&self, pause: Duration) -> Work {
         let state = self.progress.lock();
         let idle = |state: &mut State| {
             let heard = state.asked && state.failure.is_empty();
@@ -134,13 +151,26 @@ impl Shared {
         };
         let waited = self.progress.asked.wait_timeout_while(state, pause, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.asked = false;
-        state.stop
+        let due = state.ticked.is_none_or(|ticked| ticked.elapsed() >= TICK);
+        let asked = mem::take(&mut state.asked);
+        if state.stop {
+            Work::Stop
+        } else if asked || due {
+            state.ticked = Some(Instant::now());
+            Work::Tick
+        } else {
+            Work::Merge
+        }
+    }
+
+    /// Tells the thread to end after a last tick.
+    pub(super) fn ask_to_stop(&self) {
+        self.progress.lock().stop = true;
+        self.progress.asked.notify_one();
     }
 
     pub(super) fn stop(&self) -> io::Result<()> {
-        self.progress.lock().stop = true;
-        self.progress.asked.notify_one();
+        self.ask_to_stop();
         let handle = self.progress.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if handle.is_some_and(|handle| handle.join().is_err()) {
             return Err(io::Error::other("the reservations' thread has panicked"));
