@@ -9,6 +9,7 @@ pub mod fuzzing;
 pub mod log;
 pub mod metrics;
 pub mod pulse;
+pub mod reservation;
 pub mod settings;
 pub mod sink;
 pub mod store;
