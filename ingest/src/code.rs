@@ -109,6 +109,10 @@ codes! {
     DecompressedTooLarge = "decompressed_too_large", 413, "The decompressed body is too large";
     /// The body expands more than any honest text does.
     CompressionRatio = "compression_ratio_too_high", 413, "The compression ratio is too high";
+    /// More header bytes or header lines than are read.
+    HeadersTooLarge = "headers_too_large", 431, "The headers are too large or too many";
+    /// No event of a batch was accepted, and none was a repeat.
+    NoneAccepted = "none_accepted", 400, "No event of the batch was accepted";
     /// Too many events in one request.
     BatchTooLong = "batch_too_long", 413, "The batch has too many events";
     /// The body did not arrive in time.
@@ -135,6 +139,9 @@ codes! {
     AckNotAvailable = "ack_not_available", 503, "The acknowledgement level is not available";
     /// The pulse is in the log and was not stored within the time that a request may wait.
     NotStoredInTime = "not_stored_in_time", 503, "The pulse is logged but was not stored in time";
+    /// The answer was not ready within the time that a request may take; what was sent may have
+    /// been accepted.
+    TimedOut = "timed_out", 503, "The answer was not ready in time";
     /// The store can't be asked now.
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
     /// The process is about to stop.

@@ -1,5 +1,7 @@
 //! Stores: sinks that can be asked for what they hold.
 
+mod row;
+
 use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
 use thiserror::Error;

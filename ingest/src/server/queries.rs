@@ -1,0 +1,197 @@
+//! Answers what is asked with GET: metrics, health and queries. Queries run on the background
+//! runtime, a bounded number at once, so that reading never holds up accepting.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::body::Incoming;
+use tokio::task::JoinSet;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::code::{Code, Reject};
+use crate::pulse;
+use crate::query::answer::{PAGE_BYTES_SOFT, PageWriter};
+use crate::query::counts::{self, Counts};
+use crate::query::{self, Pulses};
+use crate::response::{Answer, Media};
+use crate::routes::Action;
+use crate::store::{PulseQuery, QueryError, Store};
+use crate::submission::{Intake, Refusal};
+
+use super::TENANT;
+use super::body;
+use super::exchange::{Exchange, Expired};
+use super::reply::Reply;
+use super::service::{Call, Shared, refuse};
+
+/// Rows asked for first; each further piece of a page is twice as large, so that a page of
+/// large rows ends after few and one of small rows takes few steps.
+const FIRST_ROWS: usize = 32;
+/// When to come back to a store that can't be asked.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+type Asked<T> = Result<T, QueryError>;
+
+/// Answers a request that has no body to speak of.
+pub(super) async fn answer<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    action: Action<'_>,
+    call: Call<'_>,
+    mut body: Incoming,
+) -> Reply {
+    let expects = call.head.expects_continue();
+    let asked = match action {
+        Action::Metrics | Action::Health => plain(shared, action, call),
+        _ => ask(shared, exchange, action, call).await,
+    };
+    match asked {
+        Err(refusal) => refuse(&refusal, body, expects).await,
+        Ok(mut reply) => {
+            // What a client sends with a GET means nothing, but it must not be the next request.
+            reply.unread = !body::discard(&mut body, expects).await;
+            reply
+        }
+    }
+}
+
+fn plain<I: Intake>(
+    shared: &Shared<I>,
+    action: Action<'_>,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    query::none(call.parts.uri.query())?;
+    Ok(match action {
+        Action::Metrics => {
+            let text = (shared.app.exposition)();
+            let media = Media::Metrics;
+            Answer { media, ..Answer::json(200, text.into_bytes()) }.into()
+        }
+        _ => Answer::json(200, b"{\"status\":\"ok\"}".to_vec()).into(),
+    })
+}
+
+async fn ask<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    action: Action<'_>,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    let query = call.parts.uri.query();
+    let now_ms = now_ms();
+    let Some(store) = shared.app.intake.store() else {
+        return Err(Reject::new(Code::StoreUnavailable, "there is no store to ask").into());
+    };
+    // The answer's own bytes count among those in flight, until the client has them.
+    let Some(held) = shared.budget.reserve(PAGE_BYTES_SOFT as u64) else {
+        return Err(Code::Overloaded.into());
+    };
+    exchange.work(shared.settings.query_timeout);
+    let found = match action {
+        Action::Counts => {
+            let asked = counts::parse(TENANT, query, now_ms)?;
+            run(shared, exchange, async move { add_up(store, asked).await }).await?
+        }
+        Action::Pulse(segment) => {
+            query::none(query)?;
+            let id = pulse::id_from_text(TENANT, &query::event_id(segment)?);
+            run(shared, exchange, async move { one(store, id).await }).await?
+        }
+        _ => match query::pulses(TENANT, query, now_ms)? {
+            Pulses::Page(asked, mark) => {
+                run(shared, exchange, async move { page(store, asked, mark).await }).await?
+            }
+            Pulses::Key(key) => {
+                let found = exchange.limit(shared.app.intake.id_of_key(TENANT, &key)).await;
+                let id = found.map_err(|Expired| late())?;
+                // Past the window only the id that was derived from the key is left to try.
+                let id = id.unwrap_or_else(|| pulse::id_from_key(TENANT, &key));
+                run(shared, exchange, async move { one(store, id).await }).await?
+            }
+        },
+    };
+    let Some(json) = found else { return Err(Code::NotFound.into()) };
+    Ok(Reply { answer: Answer::json(200, json), unread: false, held: Some(held) })
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Runs a query when it is its turn, within the time that it may take.
+async fn run<I: Intake, T: Send + 'static>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    query: impl Future<Output = Asked<T>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let asked = exchange.limit(async {
+        let turn = Arc::clone(&shared.queries).acquire_owned().await;
+        // Owns the task: a client that goes away takes its query along.
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(
+            async move {
+                let _turn = turn;
+                query.await
+            },
+            &shared.background,
+        );
+        tasks.join_next().await
+    });
+    match asked.await {
+        Err(Expired) => Err(late()),
+        Ok(Some(Ok(Ok(found)))) => Ok(found),
+        Ok(Some(Ok(Err(QueryError::Unavailable(source))))) => {
+            tracing::warn!(error = format!("{source:#}"), "query found the store unavailable");
+            Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
+        }
+        Ok(Some(Ok(Err(QueryError::Failed(source))))) => {
+            error!(error = format!("{source:#}"), "query failed");
+            Err(Code::Internal.into())
+        }
+        Ok(Some(Err(source))) => {
+            error!(error = %source, "query ended early");
+            Err(Code::Internal.into())
+        }
+        Ok(None) => Err(Code::Internal.into()),
+    }
+}
+
+fn late() -> Refusal {
+    let reject = Reject::new(Code::StoreUnavailable, "the store did not answer in time");
+    Refusal { reject, retry_after: Some(STORE_RETRY) }
+}
+
+async fn one(store: Arc<dyn Store>, id: Uuid) -> Asked<Option<Vec<u8>>> {
+    let row = store.pulse(TENANT, id).await?;
+    Ok(row.map(|row| {
+        let mut json = Vec::with_capacity(512);
+        row.write_json(&mut json);
+        json
+    }))
+}
+
+async fn add_up(store: Arc<dyn Store>, asked: Counts) -> Asked<Option<Vec<u8>>> {
+    let counted = store.counts(&asked.query).await?;
+    let mut json = Vec::with_capacity(512);
+    counts::write(&mut json, &asked, &counted);
+    Ok(Some(json))
+}
+
+async fn page(store: Arc<dyn Store>, mut asked: PulseQuery, mark: u64) -> Asked<Option<Vec<u8>>> {
+    let rows_max = asked.limit;
+    let mut writer = PageWriter::default();
+    let mut step = FIRST_ROWS;
+    loop {
+        asked.limit = step.min(rows_max - writer.rows());
+        let found = store.pulses(&asked).await?;
+        let all = writer.push(&found.rows);
+        let more = !all || found.next.is_some();
+        if !all || found.next.is_none() || found.rows.is_empty() || writer.rows() == rows_max {
+            return Ok(Some(writer.finish(more, mark)));
+        }
+        asked.after = writer.last();
+        step *= 2;
+    }
+}

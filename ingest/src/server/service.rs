@@ -1,0 +1,142 @@
+//! From a request to its answer: finds the route, has it answered, counts it. What a thread
+//! needs for that is here too.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::code::{Code, Reject};
+use crate::response::Answer;
+use crate::routes::{self, Action, Miss, Route};
+use crate::submission::{Intake, Refusal};
+
+use super::App;
+use super::budget::Budget;
+use super::counters::Counters;
+use super::exchange::Exchange;
+use super::head::Head;
+use super::reply::{AnswerBody, Around, Reply, response};
+use super::settings::ServerSettings;
+use super::table::Table;
+use super::{body, queries, submit};
+
+/// Decompressions that run at once beside the serving threads: each may use a core.
+const EXPANSIONS_MAX: usize = 2;
+
+/// What all serving threads share.
+#[derive(Debug)]
+pub(super) struct Shared<I> {
+    pub(super) app: App<I>,
+    pub(super) settings: ServerSettings,
+    pub(super) budget: Arc<Budget>,
+    /// Turns of queries.
+    pub(super) queries: Arc<Semaphore>,
+    /// Turns of decompressions.
+    pub(super) expansions: Arc<Semaphore>,
+    /// The runtime where what could hold up a serving thread runs.
+    pub(super) background: Handle,
+}
+
+impl<I> Shared<I> {
+    pub(super) fn new(app: App<I>, settings: ServerSettings, background: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            app,
+            budget: Budget::new(settings.bytes_in_flight_max),
+            queries: Arc::new(Semaphore::new(settings.queries_max)),
+            expansions: Arc::new(Semaphore::new(EXPANSIONS_MAX)),
+            settings,
+            background,
+        })
+    }
+}
+
+/// What one serving thread has.
+#[derive(Debug)]
+pub(super) struct Local<I> {
+    pub(super) shared: Arc<Shared<I>>,
+    pub(super) table: Rc<Table>,
+    pub(super) counters: Counters,
+}
+
+/// Answers one request.
+pub(super) async fn respond<I: Intake>(
+    local: Rc<Local<I>>,
+    exchange: Rc<Exchange>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let begun = Instant::now();
+    let open = exchange.begin();
+    let (mut parts, body) = request.into_parts();
+    let route = routes::find(parts.method.as_str(), parts.uri.path());
+    let (reply, request_id) = match Head::read(&parts.headers) {
+        Err(reject) => (decline(&reject, body, false).await, None),
+        Ok(head) => {
+            let reply =
+                answer(&local.shared, &exchange, Call { route, parts: &parts, head: &head }, body)
+                    .await;
+            (reply, head.request_id().cloned())
+        }
+    };
+    let mut headers = std::mem::take(&mut parts.headers);
+    headers.clear();
+    let http1 = parts.version < Version::HTTP_2;
+    if http1 && reply.unread {
+        exchange.line().linger();
+    }
+    let close = http1 && (reply.unread || local.table.ending());
+    let around = Around { headers, request_id, close, head: parts.method == Method::HEAD };
+    local.counters.answered(route.endpoint, reply.answer.status, begun.elapsed());
+    exchange.answer(local.shared.settings.answer_timeout);
+    Ok(response(reply, around, open))
+}
+
+/// A request as far as its head goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) route: Route<'a>,
+    pub(super) parts: &'a Parts,
+    pub(super) head: &'a Head<'a>,
+}
+
+async fn answer<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    call: Call<'_>,
+    body: Incoming,
+) -> Reply {
+    let expects = call.head.expects_continue();
+    match call.route.action {
+        Ok(Action::Submit(shape)) => submit::submit(shared, exchange, shape, call, body).await,
+        // Boxed: a connection holds the room of its largest future all the time.
+        Ok(action) => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
+        Err(Miss::NotFound) => decline(&Code::NotFound.into(), body, expects).await,
+        Err(Miss::Method(allow)) => {
+            let mut reply = decline(&Code::MethodNotAllowed.into(), body, expects).await;
+            reply.answer.allow = Some(allow);
+            reply
+        }
+    }
+}
+
+/// Refuses a request whose body was not asked for.
+pub(super) async fn decline(reject: &Reject, body: Incoming, expects_continue: bool) -> Reply {
+    refuse(&Refusal::from(reject.clone()), body, expects_continue).await
+}
+
+/// Refuses a request whose body was not read, or not to its end.
+pub(super) async fn refuse(refusal: &Refusal, mut body: Incoming, expects_continue: bool) -> Reply {
+    let unread = !body::discard(&mut body, expects_continue).await;
+    Reply { unread, ..Answer::refusal(refusal, jitter()).into() }
+}
+
+/// Spreads the clients that are asked to come back later; 0 to 1.
+pub(super) fn jitter() -> f64 {
+    rand::random()
+}

@@ -1,0 +1,10 @@
+//! The server over real connections, with an intake and a store that do as they are told.
+
+mod bodies;
+mod connections;
+mod http2;
+mod requests;
+mod stopping;
+
+mod fake;
+mod harness;
