@@ -46,6 +46,16 @@ impl SeqSet {
         seq < self.low || self.above.range(..=seq).next_back().is_some_and(|(_, end)| seq < *end)
     }
 
+    /// Whether it holds a number that `other` holds too.
+    pub fn intersects(&self, other: &Self) -> bool {
+        let meets = |start: u64, end: u64| {
+            start < self.low
+                || self.above.range(..end).next_back().is_some_and(|(_, last)| *last > start)
+        };
+        (other.low > 0 && meets(0, other.low))
+            || other.ranges().any(|(start, end)| meets(start, end))
+    }
+
     /// Adds the numbers from `start` up to, not including, `end`.
     pub fn insert(&mut self, start: u64, end: u64) {
         let (mut start, mut end) = (start.max(self.low), end);
@@ -141,6 +151,9 @@ mod tests {
         let set: SeqSet = numbers.into_iter().collect();
         for number in 0..25 {
             assert_eq!(set.contains(number), numbers.contains(&number), "{number}");
+            let one: SeqSet = [number].into_iter().collect();
+            assert_eq!(set.intersects(&one), numbers.contains(&number), "{number}");
+            assert_eq!(one.intersects(&set), numbers.contains(&number), "{number}");
         }
     }
 }
