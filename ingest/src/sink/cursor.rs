@@ -2,7 +2,7 @@
 //! Replaced as a whole; a damaged one is set aside and the log is read again.
 //!
 //! ```text
-//! u32 magic   u32 format version   u32 CRC32C of the rest   JSON
+//! u32 magic   u32 CRC32C of the rest   u32 format version   JSON
 //! ```
 
 use std::io;
@@ -93,24 +93,22 @@ fn encode(cursor: &Cursor) -> io::Result<Vec<u8>> {
     };
     let mut bytes = vec![0; HEADER_BYTES];
     serde_json::to_writer(&mut bytes, &text)?;
-    let crc = crc32c::crc32c(&bytes[HEADER_BYTES..]);
     bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-    bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     Ok(bytes)
 }
 
+/// The format version, if nothing is damaged: a flipped bit is no newer format.
 fn version_of(bytes: &[u8]) -> Option<u32> {
-    (u32_at(bytes, 0)? == MAGIC).then_some(u32_at(bytes, 4)?)
+    let sound = u32_at(bytes, 0)? == MAGIC && u32_at(bytes, 4)? == crc32c::crc32c(bytes.get(8..)?);
+    sound.then_some(u32_at(bytes, 8)?)
 }
 
 fn decode(bytes: &[u8]) -> Option<Cursor> {
     version_of(bytes)?;
-    let body = bytes.get(HEADER_BYTES..)?;
-    if u32_at(bytes, 8)? != crc32c::crc32c(body) {
-        return None;
-    }
-    let text: Text = serde_json::from_slice(body).ok()?;
+    let text: Text = serde_json::from_slice(bytes.get(HEADER_BYTES..)?).ok()?;
     let mut finished = SeqSet::below(text.low);
     for (start, end) in text.ranges {
         finished.insert(start, end);
@@ -156,7 +154,9 @@ mod tests {
         assert_eq!(aside, damaged);
 
         let mut newer = sound;
-        newer[4] = 2;
+        newer[8] = 2;
+        let crc = crc32c::crc32c(&newer[8..]);
+        newer[4..8].copy_from_slice(&crc.to_le_bytes());
         std::fs::write(&path, &newer).expect("written");
         assert!(matches!(read_cursor(&OsFs, &path), Err(CursorError::Newer(2))));
         assert_eq!(std::fs::read(&path).expect("untouched"), newer);

@@ -318,3 +318,6 @@ impl FrameReader for BufferReader {
         Ok(Some(SourceChunk { bytes, first_seq, end_seq }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! that damage to one letter costs that letter alone.
 //!
 //! ```text
-//! file    u32 magic   u32 format version   records
+//! file    u32 magic   u32 format version   u32 CRC32C of these 8 bytes   records
 //! record  u32 magic   u32 body length   u32 CRC32C of the body   u32 CRC32C of these 12 bytes   body
 //! ```
 
@@ -12,7 +12,7 @@ use super::letter::Letter;
 
 /// The format that is written; an older one stays readable, a newer one is refused.
 pub(super) const VERSION: u32 = 1;
-pub(super) const FILE_HEADER_BYTES: usize = 8;
+pub(super) const FILE_HEADER_BYTES: usize = 12;
 const FILE_MAGIC: u32 = 0x4C44_4D50;
 const RECORD_MAGIC: u32 = 0x5244_4D50;
 const RECORD_HEADER_BYTES: usize = 16;
@@ -39,13 +39,16 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
 pub(super) fn file_header() -> [u8; FILE_HEADER_BYTES] {
     let mut header = [0; FILE_HEADER_BYTES];
     header[..4].copy_from_slice(&FILE_MAGIC.to_le_bytes());
-    header[4..].copy_from_slice(&VERSION.to_le_bytes());
+    header[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..8]);
+    header[8..].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
 /// The format version of a segment, if its header is sound.
 pub(super) fn version(bytes: &[u8]) -> Option<u32> {
-    (u32_at(bytes, 0)? == FILE_MAGIC).then_some(u32_at(bytes, 4)?)
+    let sound = u32_at(bytes, 0)? == FILE_MAGIC && u32_at(bytes, 8)? == crc32c::crc32c(&bytes[..8]);
+    sound.then_some(u32_at(bytes, 4)?)
 }
 
 pub(super) fn put_record(bytes: &mut Vec<u8>, letter: &Letter) -> io::Result<()> {

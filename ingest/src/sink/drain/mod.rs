@@ -14,8 +14,10 @@ mod settings;
 mod sink_drain;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod window;
+#[cfg(test)]
+mod window_tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

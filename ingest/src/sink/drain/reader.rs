@@ -91,20 +91,26 @@ impl Reader {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    fn has_room(&self) -> bool {
-        self.in_flight() < self.drain.settings.workers.max(1) + AHEAD
+    fn places(&self) -> usize {
+        self.drain.settings.workers.max(1) + AHEAD
     }
 
+    fn has_room(&self) -> bool {
+        self.in_flight() < self.places()
+    }
+
+    /// Starts what is due, but no more than there are places: a tenant that is not read yet
+    /// must not wait until all that is has gone.
     fn start_due(&mut self) {
-        let mut idle = 0;
-        while idle < self.lanes.len() && self.has_room() {
+        let (mut idle, mut started) = (0, 0);
+        while idle < self.lanes.len() && self.has_room() && started < self.places() {
             self.turn = (self.turn + 1) % self.lanes.len();
             let lane = &mut self.lanes[self.turn];
             if lane.due_in() != Some(Duration::ZERO) {
                 idle += 1;
                 continue;
             }
-            idle = 0;
+            (idle, started) = (0, started + 1);
             if let Some(job) = lane.take() {
                 self.start(job);
             }

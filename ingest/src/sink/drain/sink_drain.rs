@@ -61,7 +61,7 @@ impl SinkDrain {
             settings: settings.clone(),
             letters,
             backoff: Backoff::new(&settings.retry),
-            permits: Semaphore::new(settings.workers),
+            permits: Semaphore::new(settings.workers.max(1)),
             successes: AtomicU64::new(0),
             bell: Arc::default(),
             sealed: AtomicBool::new(false),

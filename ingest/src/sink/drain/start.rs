@@ -15,9 +15,8 @@ use crate::metrics::{HeldMetrics, SinkMetrics};
 use crate::sink::bell::Bell;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::cursor::cursor_path;
-use crate::sink::dead_letter::DeadLetters;
+use crate::sink::dead_letter::{DeadLetters, Known};
 use crate::sink::log_source::LogSource;
-use crate::sink::progress::SeqSet;
 use crate::sink::shares::Shares;
 use crate::sink::source::{FrameSource, Source};
 
@@ -83,61 +82,32 @@ impl Drains {
         settings::check_names(&parts.sinks)?;
         parts.sinks.sort_by_key(|sink| sink.need != Need::Required);
         let required = parts.sinks.iter().filter(|sink| sink.need == Need::Required).count();
-        let sinks_dir = parts.dir.join("sinks");
-        let io = |path: &PathBuf, source| StartError::Io { path: path.clone(), source };
-        let made = parts.fs.create_dir_all(&sinks_dir).and_then(|()| parts.fs.sync_dir(&parts.dir));
-        made.map_err(|source| io(&sinks_dir, source))?;
-        let (letters, known) = DeadLetters::open(
-            Arc::clone(&parts.fs),
-            parts.dir.join("dead-letters"),
-            parts.settings.dead_letter_bytes_max,
-        )?;
-        let letters = Arc::new(letters);
-        parts.metrics.dead_letter_bytes.set(i64::try_from(letters.bytes()).unwrap_or(i64::MAX));
-        parts
-            .held
-            .buffer_capacity
-            .set(i64::try_from(parts.buffer.pulses_max()).unwrap_or(i64::MAX));
-
-        let forget = &parts.settings.forget;
-        restore::register(&*parts.fs, &sinks_dir, &parts.sinks, forget, log.as_deref())?;
-        let log_board = match log {
+        let (letters, known) = parts.open_files()?;
+        let memory: Arc<dyn FrameSource> = Arc::clone(&parts.buffer) as _;
+        let places = parts.sinks.iter().map(|_| Place::default()).collect();
+        let memory = Arc::new(Board::new(Source::Memory, memory, places, required));
+        let log = match log {
             Some(log) => {
-                let place = |sink: &SinkRegistration| {
-                    let named = (&*sink.name, &*sink.sink);
-                    restore::place_in_log(&*parts.fs, &sinks_dir, named, &*log, &known)
-                };
-                let places = parts.sinks.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+                let places = parts.places_in_log(&*log, &known)?;
                 Some(Arc::new(Board::new(Source::Log, log, places, required)))
             }
-            None => None,
+            None => {
+                parts.register(None)?;
+                None
+            }
         };
-        let empty = || Place { finished: SeqSet::below(0), ..Place::default() };
-        let places = parts.sinks.iter().map(|_| empty()).collect();
-        let buffer: Arc<dyn FrameSource> = Arc::clone(&parts.buffer) as _;
-        let memory = Arc::new(Board::new(Source::Memory, buffer, places, required));
-        let sinks: Vec<_> = parts
-            .sinks
-            .drain(..)
-            .enumerate()
-            .map(|(index, sink)| {
-                let letters = Arc::clone(&letters);
-                Arc::new(SinkDrain::new(index, sink, &parts.settings, letters, &parts.metrics))
-            })
-            .collect();
         let shares = Arc::new(Shares::new(required));
-        if let Some(board) = &log_board {
+        if let Some(board) = &log {
             count_backlog(board, &shares, required);
         }
-        let drains = Self {
-            sinks,
-            log: log_board,
-            memory,
-            letters,
-            shares,
-            stop: Arc::new(StopSignal::default()),
-            threads: Mutex::new(None),
-        };
+        let sinks = std::mem::take(&mut parts.sinks).into_iter().enumerate();
+        let sinks = sinks.map(|(index, sink)| {
+            let letters = Arc::clone(&letters);
+            Arc::new(SinkDrain::new(index, sink, &parts.settings, letters, &parts.metrics))
+        });
+        let sinks = sinks.collect();
+        let (stop, threads) = (Arc::default(), Mutex::new(None));
+        let drains = Self { sinks, log, memory, letters, shares, stop, threads };
         drains.subscribe(&parts, required);
         drains.start_threads(parts)?;
         Ok(drains)
@@ -154,6 +124,7 @@ impl Drains {
 
     fn start_threads(&self, parts: DrainParts) -> Result<(), StartError> {
         let needs = self.sinks.iter().map(|sink| sink.need).collect();
+        let sinks_dir = parts.sinks_dir();
         let before_forget = parts.before_forget;
         let forgetter = self
             .log
@@ -169,7 +140,7 @@ impl Drains {
                     board: Arc::clone(board),
                     forgetter: Arc::clone(forgetter),
                     fs: Arc::clone(&parts.fs),
-                    path: cursor_path(&parts.dir.join("sinks"), &sink.name),
+                    path: cursor_path(&sinks_dir, &sink.name),
                 }),
                 memory: Arc::clone(&self.memory),
                 buffer: Arc::clone(&parts.buffer),
@@ -200,6 +171,46 @@ impl Drains {
         let reader = Reader::new(Arc::clone(sink), lanes, runtime.clone());
         let stop = Arc::clone(&self.stop);
         spawn(format!("drain-{}", sink.name), move || reader.run(|| stop.deadline()))
+    }
+}
+
+impl DrainParts {
+    fn sinks_dir(&self) -> PathBuf {
+        self.dir.join("sinks")
+    }
+
+    fn open_files(&self) -> Result<(Arc<DeadLetters>, Known), StartError> {
+        let sinks_dir = self.sinks_dir();
+        let made = self.fs.create_dir_all(&sinks_dir).and_then(|()| self.fs.sync_dir(&self.dir));
+        made.map_err(|source| StartError::Io { path: sinks_dir, source })?;
+        let (letters, known) = DeadLetters::open(
+            Arc::clone(&self.fs),
+            self.dir.join("dead-letters"),
+            self.settings.dead_letter_bytes_max,
+        )?;
+        self.metrics.dead_letter_bytes.set(i64::try_from(letters.bytes()).unwrap_or(i64::MAX));
+        let capacity = i64::try_from(self.buffer.pulses_max()).unwrap_or(i64::MAX);
+        self.held.buffer_capacity.set(capacity);
+        Ok((Arc::new(letters), known))
+    }
+
+    fn register(&self, log: Option<&dyn FrameSource>) -> Result<(), StartError> {
+        let forget = &self.settings.forget;
+        restore::register(&*self.fs, &self.sinks_dir(), &self.sinks, forget, log)
+    }
+
+    fn places_in_log(
+        &self,
+        log: &dyn FrameSource,
+        known: &Known,
+    ) -> Result<Vec<Place>, StartError> {
+        self.register(Some(log))?;
+        let sinks_dir = self.sinks_dir();
+        let place = |sink: &SinkRegistration| {
+            let named = (&*sink.name, &*sink.sink);
+            restore::place_in_log(&*self.fs, &sinks_dir, named, log, known)
+        };
+        self.sinks.iter().map(place).collect()
     }
 }
 
