@@ -26,8 +26,8 @@ use super::lane::Lane;
 use super::reader::Reader;
 use super::sink_drain::SinkDrain;
 use super::{
-    DrainSettings, Drains, Keeping, Need, SinkRegistration, StartError, StopSignal, Thread,
-    Threads, restore, settings,
+    DrainSettings, Drains, Keeping, Need, SinkRegistration, StartError, Thread, Threads, restore,
+    settings,
 };
 
 /// How late the watch of an idle log notices a stop.

@@ -319,15 +319,20 @@ impl Run {
         let mut entry = if self.taken == 0 { frame.first_offset() } else { self.entry };
         let start = if self.taken == 0 { 0 } else { entry };
         let rows_end = taken.rows.len() + rows_max;
-        let bytes_end = start + bytes_max;
-        while self.taken < header.count && taken.rows.len() < rows_end && entry < bytes_end {
+        let bytes_end = entry.saturating_add(bytes_max);
+        while self.taken < header.count {
             let seq = header.first_seq + u64::from(self.taken);
+            // Finished rows go with the row before them: no frame is kept for them alone.
+            let finished = seq < finished.end && finished.set.contains(seq);
+            if !finished && (taken.rows.len() >= rows_end || entry >= bytes_end) {
+                break;
+            }
             let Some(next) = frame.offset_after(entry) else {
                 taken.damaged.push((seq, header.first_seq + u64::from(header.count)));
                 self.taken = header.count;
                 break;
             };
-            if seq >= finished.end || !finished.set.contains(seq) {
+            if !finished {
                 let (frame, entry) = (self.frame as u32, entry as u32);
                 taken.rows.push(RowRef { seq, chunk, frame, entry });
             }

@@ -26,10 +26,10 @@ fn chunk(first_seq: u64, parts: &[(u8, u64)]) -> SourceChunk {
     SourceChunk { bytes: Bytes::from(bytes), first_seq, end_seq: seq }
 }
 
-fn take(window: &mut Window, rows_max: usize, bytes_max: usize) -> (Batch, u64) {
+fn take(window: &mut Window, rows_max: usize, bytes_max: usize) -> Batch {
     let taken = window.take(TakeLimits { rows_max, bytes_max });
-    let share = taken.parts.iter().map(|part| part.1).sum();
-    (Batch::new(taken.chunks.into(), taken.rows, None, 0, taken.bytes), share)
+    taken.parts.iter().for_each(|(share, bytes)| share.finish(0, *bytes));
+    Batch::new(taken.chunks.into(), taken.rows, None, 0, taken.bytes)
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn small_tenants_are_in_the_next_batch_whatever_is_queued_before_them() {
     let (shares, mut window) = (Shares::new(1), Window::new(0, SeqSet::default()));
     window.push(&chunk(0, &[(0, 10_000)]), &shares);
     window.push(&chunk(10_000, &[(1, 10), (2, 10), (3, 200)]), &shares);
-    let (batch, _) = take(&mut window, 1_000, usize::MAX);
+    let batch = take(&mut window, 1_000, usize::MAX);
     let of =
         |batch: &Batch, name: &str| batch.rows().filter(|row| row.envelope.tenant == name).count();
     let counts = ["tenant-0", "tenant-1", "tenant-2", "tenant-3"].map(|name| of(&batch, name));
@@ -46,7 +46,7 @@ fn small_tenants_are_in_the_next_batch_whatever_is_queued_before_them() {
     // A tenant of large rows ends its turn by bytes.
     window.push(&chunk(10_220, &[(4, 1)]), &shares);
     let row_bytes = batch.bytes() / 1_000;
-    let (batch, _) = take(&mut window, 1_000, 200 * row_bytes);
+    let batch = take(&mut window, 1_000, 200 * row_bytes);
     assert_eq!(of(&batch, "tenant-4"), 1);
 }
 
@@ -62,11 +62,11 @@ proptest! {
         let mut set = SeqSet::default();
         finished.iter().for_each(|(start, count)| set.insert(*start, start + count));
         let (shares, mut window) = (Arc::new(Shares::new(1)), Window::new(0, set.clone()));
-        let (mut seq, mut got, mut bytes) = (0, Vec::new(), 0);
+        let (mut seq, mut got) = (0, Vec::new());
         let mut sizes = sizes.iter().cycle();
         let mut step = |window: &mut Window, got: &mut Vec<u64>| {
             let (rows_max, bytes_max) = *sizes.next().expect("endless");
-            let (batch, _share) = take(window, rows_max, bytes_max);
+            let batch = take(window, rows_max, bytes_max);
             assert!(batch.len() <= rows_max);
             // A row's id is its number, so each is found where its reference says.
             assert!(batch.rows().all(|row| row.entry.id.as_u128() == u128::from(row.seq)));
@@ -77,9 +77,10 @@ proptest! {
         for parts in &chunks {
             let chunk = chunk(seq, parts);
             seq = chunk.end_seq;
-            bytes += chunk.bytes.len();
-            for (tenant, pulses) in parts {
-                shares.add(&format!("tenant-{tenant}"), frames("tenant-0", 0..u128::from(*pulses)).len() as u64);
+            for tenant in 0..5 {
+                let of = parts.iter().filter(|part| part.0 == tenant);
+                let bytes = of.map(|part| frames("tenant-0", 0..u128::from(part.1)).len() as u64);
+                shares.add(&format!("tenant-{tenant}"), bytes.sum());
             }
             prop_assert!(window.push(&chunk, &shares).is_empty());
             step(&mut window, &mut got);
@@ -87,7 +88,8 @@ proptest! {
         while window.queued_rows() > 0 {
             step(&mut window, &mut got);
         }
-        prop_assert!(bytes > 0 && window.used_bytes() == 0, "all chunks are let go of");
+        prop_assert_eq!(window.used_bytes(), 0, "all chunks are let go of");
+        prop_assert_eq!(shares.holders(), 0, "all bytes are finished");
         let wanted: Vec<_> = (0..seq).filter(|seq| !set.contains(*seq)).collect();
         prop_assert_eq!(got.len(), wanted.len());
         let got: BTreeSet<_> = got.into_iter().collect();
