@@ -2,10 +2,12 @@
 
 pub mod admission;
 pub mod cli;
+pub mod clock;
 pub mod code;
 pub mod decode;
 pub mod fs;
 pub mod fuzzing;
+pub mod ingestor;
 pub mod log;
 pub mod metrics;
 pub mod pulse;

@@ -42,12 +42,28 @@ fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> 
 
 fn configured(settings: &Settings) -> IngestorBuilder {
     // Every part is named, so that a setting that is forgotten here does not compile.
-    let Settings { listen: _, storage, ack, log, drain, repeats, limits: _, stop: _, telemetry: _, warnings: _ } =
-        settings;
+    let Settings {
+        listen: _,
+        storage,
+        ack,
+        log,
+        drain,
+        repeats,
+        limits: _,
+        stop: _,
+        telemetry: _,
+        warnings: _,
+    } = settings;
     let settings::Acks { default, max, stored_timeout, buffer } = ack;
     let settings::Buffer { pulses_max, bytes_max, overflow } = buffer;
     let settings::Log { budget_bytes, segment_bytes, free_bytes_min } = *log;
-    let settings::Drain { batch_rows, flush_interval, workers, window_bytes, dead_letter_bytes_max } = *drain;
+    let settings::Drain {
+        batch_rows,
+        flush_interval,
+        workers,
+        window_bytes,
+        dead_letter_bytes_max,
+    } = *drain;
     let settings::Repeats { window, keys_max } = *repeats;
     Ingestor::builder(&storage.data_dir)
         .ack(*default)

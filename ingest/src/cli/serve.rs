@@ -183,7 +183,11 @@ impl Serving {
                 Check::required("log", ingestor.readiness().err()),
                 // A store that is down stops nobody from being accepted, unless each pulse
                 // must be in it before its answer.
-                if needs_store { Check::required("store", store) } else { Check::told("store", store) },
+                if needs_store {
+                    Check::required("store", store)
+                } else {
+                    Check::told("store", store)
+                },
             ]
         }
     }

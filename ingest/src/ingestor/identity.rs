@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use rand::rngs::SmallRng;
 use rand::Rng;
+use rand::rngs::SmallRng;
 use uuid::{Builder, Uuid};
 
 use crate::pulse::{Pulse, id_from_key, id_from_text};

@@ -32,7 +32,8 @@ impl Parts {
     ) -> Result<(), Refusal> {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
         loop {
-            let wanted: Vec<_> = named.iter().map(|event| self.wanted(submission, event, rules)).collect();
+            let wanted: Vec<_> =
+                named.iter().map(|event| self.wanted(submission, event, rules)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
             let mut fresh = Vec::new();
             let mut waiting = Vec::new();

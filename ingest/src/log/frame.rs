@@ -337,6 +337,19 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Offset of its first entry.
+    pub fn first_offset(&self) -> usize {
+        self.entries_at
+    }
+
+    /// Offset behind the entry at `offset`, which is not read but for its length; `None` where
+    /// it would lie beyond the frame.
+    pub fn offset_after(&self, offset: usize) -> Option<usize> {
+        let length = u32::from_le_bytes(array_at(self.bytes, offset)?) as usize;
+        let end = offset.checked_add(4)?.checked_add(length)?;
+        (end <= self.bytes.len()).then_some(end)
+    }
+
     /// The entry at `offset`, as [`Frame::entries`] gave it.
     pub fn entry(&self, offset: usize) -> Option<Entry<'a>> {
         read_entry(self.bytes, offset)
@@ -445,6 +458,11 @@ mod tests {
         assert_eq!(records[0].envelope, envelope());
         assert_eq!(records[0].entry, entry("checkout", b"{}"));
         assert_eq!(records[1].entry.body_hash, None);
+        let offsets: Vec<_> = first.entries().map(|(offset, _)| offset).collect();
+        assert_eq!(offsets[0], first.first_offset());
+        assert_eq!(Some(offsets[1]), first.offset_after(offsets[0]));
+        assert_eq!(first.offset_after(offsets[1]), Some(first.header().frame_bytes()));
+        assert_eq!(first.offset_after(first.header().frame_bytes()), None);
         let second = Frame::read(&bytes[first.header().frame_bytes()..]).expect("a sound frame");
         assert_eq!((second.header().first_seq, second.header().end_seq()), (43, 44));
         assert!(first.header().starts_group && !second.header().starts_group);

@@ -147,7 +147,8 @@ async fn run<I: Intake, T: Send + 'static>(
             Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
         }
         Ok(Some(Ok(Err(error @ QueryError::TooManyCounts)))) => {
-            Err(Reject::new(Code::InvalidParameter, format!("{error}: ask for a shorter range")).into())
+            Err(Reject::new(Code::InvalidParameter, format!("{error}: ask for a shorter range"))
+                .into())
         }
         Ok(Some(Ok(Err(QueryError::Failed(source))))) => {
             error!(error = format!("{source:#}"), "query failed");

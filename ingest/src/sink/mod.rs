@@ -2,7 +2,16 @@
 //! splitting, dead letters and cursors are the drain's.
 
 pub mod batch;
+mod bell;
+pub mod buffer;
+mod cursor;
+pub mod dead_letter;
+pub mod drain;
+mod log_source;
 pub mod progress;
+mod registry;
+pub mod shares;
+pub mod source;
 
 use std::fmt::Debug;
 
