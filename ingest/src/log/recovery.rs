@@ -14,7 +14,7 @@ use crate::sink::progress::LogId;
 
 use super::chain::Segment;
 use super::frame::{self, ENTRY_BYTES_MIN};
-use super::scan::{Window, read_salvaging};
+use super::scan::{Window, read_salvaging, used_end};
 use super::segment::{FORMAT_VERSION, HEADER_BYTES, Header, Kind, Link, Name, SEAL_BYTES, Seal};
 use super::writer::{Carry, NEXT_NAME, Start};
 use super::{OpenError, PENDING_BYTES_MAX};
@@ -42,7 +42,7 @@ pub(crate) struct Recovered {
 }
 
 /// A segment file as it was found.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) name: Name,
     pub(crate) length: u64,
@@ -91,7 +91,12 @@ fn make_directory(fs: &dyn Fs, directory: &Path) -> Result<(), OpenError> {
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
     fs.create_dir_all(directory)
         .and_then(|()| fs.sync_dir(parent.unwrap_or(Path::new("."))))
-        .map_err(|error| OpenError::io("make", directory, error))
+        .map_err(|error| OpenError::io("make", directory, error))?;
+    // Parents further up may be new as well. One that this process may not open is not.
+    for ancestor in directory.ancestors().skip(2).filter(|path| !path.as_os_str().is_empty()) {
+        let _ = fs.sync_dir(ancestor);
+    }
+    Ok(())
 }
 
 /// What the directory says it is; `None` if it says nothing that can be read.
@@ -239,7 +244,8 @@ impl Recovered {
         let path = directory.join(last.name.to_string());
         let file =
             fs.open(&path, Open::Read).map_err(|error| OpenError::io("open", &path, error))?;
-        let tail = Tail::scan(&*file, last);
+        let mut tail = Tail::scan(&*file, last.name.first_seq, last.length);
+        tail.damaged |= last.header.is_none();
         self.start.carry = tail.carry(&*file);
         self.start.next_seq = tail.end_seq + tail.unknown_pulses(segment_bytes);
         if tail.damaged {
@@ -287,21 +293,22 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn scan(file: &dyn File, found: &Found) -> Self {
-        let mut window = Window::new(file, found.length);
+    pub(crate) fn scan(file: &dyn File, first_seq: u64, length: u64) -> Self {
         let start = HEADER_BYTES as u64;
-        let first_seq = found.name.first_seq;
+        // Nothing begins in the zeros behind; they are most of a segment, and looked at once.
+        let used_end = used_end(file, start, length);
+        let mut window = Window::new(file, length);
         let mut tail = Self {
             group_at: start,
             group_seq: first_seq,
             end: start,
             end_seq: first_seq,
-            damaged: found.header.is_none(),
-            used_end: start,
+            damaged: false,
+            used_end,
             seal: None,
         };
         while tail.step(&mut window) {}
-        tail.used_end = window.used_end(tail.end);
+        tail.used_end = tail.used_end.max(tail.end);
         tail
     }
 
@@ -325,8 +332,9 @@ impl Tail {
             return false;
         }
         // A group further on proves that all before it was synced once: that is no torn tail.
-        let next =
-            window.find(self.end + 1, |header| header.starts_group && header.first_seq >= end_seq);
+        let next = window.find(self.end + 1, self.used_end, |header| {
+            header.starts_group && header.first_seq >= end_seq
+        });
         if let Some(next) = next {
             self.damaged = true;
             self.end = next;
