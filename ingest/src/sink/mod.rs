@@ -74,7 +74,9 @@ pub trait Sink: Send + Sync + Debug + 'static {
     /// Writes the whole batch or nothing that counts.
     ///
     /// Called by several workers at once. Must be idempotent by the rows' ids: the same rows
-    /// may come again, in other batches, after a crash. A sink that [keeps its own
+    /// may come again, in other batches, after a crash, after a write that was given up for
+    /// want of an answer (its future is dropped), and to see whether the sink still works while
+    /// another row fails. A sink that [keeps its own
     /// progress](Sink::progress) commits the batch's sequence numbers with its rows.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>>;
 

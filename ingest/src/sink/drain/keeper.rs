@@ -26,6 +26,8 @@ use super::sink_drain::{NO_TIME, SinkDrain};
 const TICK: Duration = Duration::from_millis(100);
 /// How often a cursor that moved is written: what a crash makes the sink take twice.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the ledger's metrics are set.
+const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// The rate follows a change within this.
 const RATE_SPAN: Duration = Duration::from_secs(5);
 
@@ -117,6 +119,7 @@ struct Progress {
     failing: bool,
     finished: u64,
     measured_at: Instant,
+    ledger_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -130,6 +133,7 @@ impl Keeper {
             failing: false,
             finished: self.finished(),
             measured_at: now,
+            ledger_at: None,
         };
         loop {
             let deadline = match stop.recv_timeout(TICK) {
@@ -195,9 +199,10 @@ impl Keeper {
     fn write(&self, log: &KeptLog, place: Place, progress: &mut Progress) -> anyhow::Result<()> {
         let (low, written) = (place.finished.low(), place.finished.len_from(place.origin));
         write_cursor(&*log.fs, &log.path, &Cursor { log: log.board.source.id(), place })?;
-        progress.written = written;
         log.board.set_durable_low(self.drain.index, low);
-        Ok(log.forgetter.advance()?)
+        log.forgetter.advance()?;
+        progress.written = written;
+        Ok(())
     }
 
     fn finished(&self) -> u64 {
@@ -225,6 +230,11 @@ impl Keeper {
         (progress.finished, progress.measured_at) = (finished, Instant::now());
         drain.metrics.oldest_age.set(oldest_age(drain).as_secs_f64());
         self.held.buffer_pulses.set(i64::try_from(self.buffer.pulses()).unwrap_or(i64::MAX));
+        // A sink is asked for its progress, which takes its lock.
+        if progress.ledger_at.is_some_and(|at| at.elapsed() < LEDGER_INTERVAL) {
+            return;
+        }
+        progress.ledger_at = Some(Instant::now());
         let log = self.log.as_ref().map(|log| &*log.board);
         let boards = (log, &*self.memory);
         drain.metrics.set_ledger(&SinkLedger::take(&drain.name, drain.index, &*drain.sink, boards));

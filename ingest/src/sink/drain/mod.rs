@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::SinkState;
 use super::dead_letter::DeadLetters;
@@ -54,6 +54,8 @@ pub struct Drains {
     shares: Arc<Shares>,
     stop: Arc<StopSignal>,
     threads: Mutex<Option<Threads>>,
+    /// The first thread that died, which none should.
+    died: watch::Sender<Option<String>>,
 }
 
 /// What waits for the sinks.
@@ -201,7 +203,18 @@ impl Drains {
             .unwrap_or(0.0)
     }
 
-    /// Where each sink's pulses are.
+    /// Resolves with the name of the first thread that dies of a defect. The process should
+    /// stop then: nothing is lost, but a sink is no longer served.
+    pub async fn died(&self) -> String {
+        let mut died = self.died.subscribe();
+        match died.wait_for(Option::is_some).await {
+            Ok(name) => name.clone().unwrap_or_default(),
+            // The sender lives as long as this borrow.
+            Err(_closed) => std::future::pending().await,
+        }
+    }
+
+    /// Where each sink's pulses are, required sinks first.
     pub fn ledger(&self) -> Vec<SinkLedger> {
         let boards = (self.log.as_deref(), &*self.memory);
         let ledger =
@@ -243,6 +256,17 @@ impl Drains {
 
     fn boards(&self) -> impl Iterator<Item = &Arc<Board>> {
         self.log.iter().chain([&self.memory])
+    }
+}
+
+impl Drop for Drains {
+    /// Without a stop before, all writes are given up and no cursor is written.
+    fn drop(&mut self) {
+        self.stop.set(Instant::now());
+        for sink in &self.sinks {
+            sink.bell.ring_loud();
+        }
+        self.boards().for_each(|board| board.stop());
     }
 }
 

@@ -8,7 +8,7 @@ use crate::fs::Fs;
 use crate::sink::Sink;
 use crate::sink::cursor::{cursor_path, read_cursor};
 use crate::sink::dead_letter::Known;
-use crate::sink::progress::SeqSet;
+use crate::sink::progress::{Progress, SeqSet};
 use crate::sink::registry::{Registered, Registry};
 use crate::sink::source::FrameSource;
 
@@ -34,8 +34,9 @@ pub(crate) fn place_in_log(
                 let (was, is) = (cursor.log, log.id());
                 tracing::warn!(sink = name, %was, %is, "cursor is of another log; starting anew");
             }
-            // What a sink says itself reaches back to the first number.
-            let first = if progress.is_some() { 0 } else { log.start_seq() };
+            // What a sink has committed itself reaches back to the first number.
+            let committed = progress.as_ref().is_some_and(|own| *own != Progress::default());
+            let first = if committed { 0 } else { log.start_seq() };
             Place { origin: first, finished: SeqSet::below(first), ..Place::default() }
         }
     };

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::fs::Fs;
 use crate::log::Log;
@@ -107,7 +107,8 @@ impl Drains {
         });
         let sinks = sinks.collect();
         let (stop, threads) = (Arc::default(), Mutex::new(None));
-        let drains = Self { sinks, log, memory, letters, shares, stop, threads };
+        let died = watch::Sender::new(None);
+        let drains = Self { sinks, log, memory, letters, shares, stop, threads, died };
         drains.subscribe(&parts, required);
         drains.start_threads(parts)?;
         Ok(drains)
@@ -149,14 +150,15 @@ impl Drains {
             };
             let (stop, stopped) = mpsc::channel();
             let name = format!("cursor-{}", sink.name);
-            let thread = spawn(name, move || keeper.run(&stopped)).map_err(StartError::Thread)?;
+            let thread =
+                self.spawn(name, move || keeper.run(&stopped)).map_err(StartError::Thread)?;
             keepers.push(Keeping { thread, stop });
         }
         if let Some(log) = &self.log {
             let bells: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.bell)).collect();
             let (source, stop) = (Arc::clone(&log.source), Arc::clone(&self.stop));
             let watch = move || watch(&*source, &bells, || stop.deadline().is_some());
-            readers.push(spawn("drain-watch".to_owned(), watch).map_err(StartError::Thread)?);
+            readers.push(self.spawn("drain-watch".to_owned(), watch).map_err(StartError::Thread)?);
         }
         let threads = Threads { readers, keepers };
         *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(threads);
@@ -170,7 +172,18 @@ impl Drains {
         let lanes = self.log.iter().chain([&self.memory]).map(lane).collect();
         let reader = Reader::new(Arc::clone(sink), lanes, runtime.clone());
         let stop = Arc::clone(&self.stop);
-        spawn(format!("drain-{}", sink.name), move || reader.run(|| stop.deadline()))
+        self.spawn(format!("drain-{}", sink.name), move || reader.run(|| stop.deadline()))
+    }
+
+    fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let (end, ended) = oneshot::channel();
+        let (died, me) = (self.died.clone(), name.clone());
+        let handle = thread::Builder::new().name(name).spawn(move || {
+            // Dropped when the work is over, also when it panics.
+            let _end = Ending { _end: end, died, name: me };
+            work();
+        })?;
+        Ok(Thread { handle, ended })
     }
 }
 
@@ -228,14 +241,24 @@ fn watch(source: &dyn FrameSource, bells: &[Arc<Bell>], stopping: impl Fn() -> b
     }
 }
 
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
-    let (end, ended) = oneshot::channel();
-    let handle = thread::Builder::new().name(name).spawn(move || {
-        // Dropped when the work is over, also when it panics.
-        let _end: oneshot::Sender<()> = end;
-        work();
-    })?;
-    Ok(Thread { handle, ended })
+/// Tells that a thread has ended, and how.
+struct Ending {
+    _end: oneshot::Sender<()>,
+    died: watch::Sender<Option<String>>,
+    name: String,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(thread = self.name, "thread died");
+            self.died.send_if_modified(|first| {
+                let is_first = first.is_none();
+                first.get_or_insert_with(|| self.name.clone());
+                is_first
+            });
+        }
+    }
 }
 
 fn count_backlog(board: &Board, shares: &Shares, required: usize) {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+
 use super::rig::{LONG, Rig, ScriptedSink, frames, holds, required, settings, unknown, until};
-use crate::sink::drain::DrainSettings;
+use crate::sink::drain::{DrainSettings, Need, SinkRegistration};
 use crate::sink::source::Source;
-use crate::sink::{RowFault, SinkError};
+use crate::sink::{Batch, LogId, Progress, RowFault, Sink, SinkError, Written};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_row_among_5000_that_fails_for_no_known_reason_is_found_and_kept_alone() {
@@ -146,5 +148,44 @@ async fn a_write_without_an_answer_counts_as_an_outage() {
     sink.stuck.store(false, Ordering::SeqCst);
     rig.flush().await;
     assert_eq!((sink.held().rows.len(), rig.dead().len()), (10, 0));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drains_that_are_dropped_leave_nothing_running() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sink = ScriptedSink::taking_all();
+    sink.stuck.store(true, Ordering::SeqCst);
+    let rig = Rig::start(dir.path(), vec![required("main", &sink)], settings());
+    rig.log("a", 0..1_000).await;
+    let waiting = rig.drains.finished(Source::Log, 0, 1_000);
+    drop(rig);
+    assert!(waiting.await.is_err());
+    until("nobody holds the sink", || Arc::strong_count(&sink) == 1).await;
+}
+
+/// A sink with a defect outside its writes.
+#[derive(Debug, Default)]
+struct Defective(AtomicUsize);
+
+impl Sink for Defective {
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(async { Ok(Written { rows: batch.len() as u64, expired: 0 }) })
+    }
+
+    fn progress(&self, _log: LogId) -> Option<Progress> {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) == 0, "a defect of the sink");
+        None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_a_thread_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sink = Arc::new(Defective::default());
+    let sink = SinkRegistration { name: "main".to_owned(), sink, need: Need::Required };
+    let rig = Rig::start(dir.path(), vec![sink], settings());
+    let died = tokio::time::timeout(LONG, rig.drains.died()).await;
+    assert_eq!(died.expect("told in time"), "cursor-main");
     rig.stop().await;
 }

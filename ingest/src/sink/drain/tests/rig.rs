@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -151,6 +151,8 @@ pub(crate) struct Rig {
     pub(crate) buffer: Arc<MemoryBuffer>,
     pub(crate) drains: Drains,
     pub(crate) metrics: Arc<Metrics>,
+    /// What the log has said that it forgets.
+    pub(crate) forgotten: Arc<AtomicU64>,
 }
 
 impl Rig {
@@ -175,6 +177,8 @@ impl Rig {
         fs.sync_dir(dir.parent().expect("a parent"))?;
         let log = Log::open(log_settings, Arc::clone(&fs), metrics.log.clone())?;
         let buffer = Arc::new(MemoryBuffer::new(1_000_000, 256 << 20));
+        let forgotten = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&forgotten);
         let drains = Drains::start(DrainParts {
             log: Some(log.clone()),
             buffer: Arc::clone(&buffer),
@@ -185,9 +189,12 @@ impl Rig {
             metrics: metrics.sinks.clone(),
             held: metrics.held.clone(),
             runtime: Handle::current(),
-            before_forget: Vec::new(),
+            before_forget: vec![Box::new(move |seq| {
+                told.fetch_max(seq, Ordering::SeqCst);
+                Ok(())
+            })],
         })?;
-        Ok(Self { log, buffer, drains, metrics })
+        Ok(Self { log, buffer, drains, metrics, forgotten })
     }
 
     /// Logs pulses with these ids; returns their first number.

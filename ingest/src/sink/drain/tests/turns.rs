@@ -76,6 +76,7 @@ async fn a_best_effort_sink_that_lags_too_far_drops_what_it_has_not_read() {
         names.count() < 20
     })
     .await;
+    assert!(rig.forgotten.load(Ordering::SeqCst) > 10_000, "others are told before");
     slow.stuck.store(false, Ordering::SeqCst);
     until("the slow sink is done", || rig.drains.ledger()[1].in_log == 0).await;
     let ledger = &rig.drains.ledger()[1];
