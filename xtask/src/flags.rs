@@ -19,6 +19,12 @@ pub const DISK_FREE_MIN: &str = "--disk-free-min";
 pub const ACK_MAX: &str = "--ack-max";
 /// Most pulses that only memory holds.
 pub const BUFFER_SIZE: &str = "--buffer-size";
+/// Most bytes of pulses that only memory holds.
+pub const BUFFER_BYTES: &str = "--buffer-bytes";
+/// Most bytes of bodies that are not answered.
+pub const BYTES_IN_FLIGHT: &str = "--bytes-in-flight";
+/// Bytes of the log that are read ahead for each sink.
+pub const WINDOW_BYTES: &str = "--window-bytes";
 /// What happens to a pulse that does not fit in the buffer: `refuse` or `drop`.
 pub const OVERFLOW: &str = "--overflow";
 /// Largest body as it is sent.

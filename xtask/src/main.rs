@@ -2,6 +2,7 @@
 //! hands over; decides nothing.
 
 mod bare;
+mod bench;
 mod test;
 mod tidy;
 
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Runs every check: format, lints, house rules, tests, crash rounds, a short benchmark.
     Test(test::Options),
+    /// Measures what this project promises and prints each figure beside its target.
+    Bench(bench::Options),
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Test(options) => test::run(root(), &options),
+        Command::Bench(options) => bench::run(root(), &options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
     }
