@@ -2,9 +2,10 @@
 //! time. Short: everything expensive is done before.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fjall::OwnedWriteBatch;
+use uuid::Uuid;
 
 use crate::sink::{LogId, SeqSet};
 
@@ -17,11 +18,50 @@ use super::prepare::{Prepared, PreparedWindow};
 /// some hundred kinds, about 1 MiB.
 const COUNTS_KEPT_MAX: usize = 8192;
 
-/// What is written next, and what was; one per opened database, behind the commit lock.
+/// What was committed of each log. Read while a commit is under way, so it has its own lock.
+#[derive(Debug, Default)]
+pub(super) struct Logs(Mutex<HashMap<LogId, LogProgress>>);
+
+impl Logs {
+    /// Reads what the database says of logs, in place of what is known.
+    pub(super) fn read(&self, database: &Database) -> Result<(), DatabaseError> {
+        let mut logs = HashMap::new();
+        for guard in database.meta.prefix([keys::PROGRESS]) {
+            let (key, value) = guard.into_inner()?;
+            let id = key.last_chunk().ok_or(DatabaseError::Damaged("a log's id"))?;
+            let progress =
+                LogProgress::decode(&value).ok_or(DatabaseError::Damaged("a log's progress"))?;
+            logs.insert(LogId(Uuid::from_bytes(*id)), progress);
+        }
+        *self.lock() = logs;
+        Ok(())
+    }
+
+    /// What was committed of a log.
+    pub(super) fn progress(&self, log: LogId) -> Option<LogProgress> {
+        self.lock().get(&log).cloned()
+    }
+
+    /// Whether one of `seqs` was committed since they were looked up; certain only under the
+    /// commit lock.
+    pub(super) fn holds_any(&self, log: LogId, seqs: &SeqSet) -> bool {
+        self.lock().get(&log).is_some_and(|known| known.progress.finished.intersects(seqs))
+    }
+
+    /// Claims that this was committed of a log.
+    pub(super) fn set(&self, log: LogId, progress: LogProgress) {
+        self.lock().insert(log, progress);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LogId, LogProgress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is written next; one per opened database, behind the commit lock.
 #[derive(Debug, Default)]
 pub(super) struct Committer {
     next_batch: u64,
-    logs: HashMap<LogId, LogProgress>,
     counts: HashMap<(i64, Vec<u8>), u64>,
 }
 
@@ -34,19 +74,12 @@ pub(super) struct Finishes {
 }
 
 impl Committer {
-    /// Reads what the database says of batches and logs.
+    /// Reads which batch comes next.
     pub(super) fn read(database: &Database) -> Result<Self, DatabaseError> {
         let mut committer = Self::default();
         if let Some(value) = database.meta.get(keys::NEXT_BATCH)? {
             let number = value.first_chunk().ok_or(DatabaseError::Damaged("the batch number"))?;
             committer.next_batch = u64::from_be_bytes(*number);
-        }
-        for guard in database.meta.prefix([keys::PROGRESS]) {
-            let (key, value) = guard.into_inner()?;
-            let id = key.last_chunk().ok_or(DatabaseError::Damaged("a log's id"))?;
-            let progress =
-                LogProgress::decode(&value).ok_or(DatabaseError::Damaged("a log's progress"))?;
-            committer.logs.insert(LogId(uuid::Uuid::from_bytes(*id)), progress);
         }
         Ok(committer)
     }
@@ -54,16 +87,6 @@ impl Committer {
     /// Lets kept counts go, some of which may be of windows that are dropped.
     pub(super) fn forget_counts(&mut self) {
         self.counts.clear();
-    }
-
-    /// What was committed of a log.
-    pub(super) fn progress(&self, log: LogId) -> Option<&LogProgress> {
-        self.logs.get(&log)
-    }
-
-    /// Whether one of `seqs` was committed since they were looked up.
-    pub(super) fn holds_any(&self, log: LogId, seqs: &SeqSet) -> bool {
-        self.logs.get(&log).is_some_and(|known| known.progress.finished.intersects(seqs))
     }
 
     /// Commits a batch.
@@ -75,6 +98,7 @@ impl Committer {
     pub(super) fn commit(
         &mut self,
         database: &Database,
+        logs: &Logs,
         prepared: Prepared,
         finishes: Option<Finishes>,
     ) -> Result<(), DatabaseError> {
@@ -82,12 +106,14 @@ impl Committer {
             .map(|window| database.window(window.bounds))
             .collect::<Result<_, _>>()?;
         database.wait_for_room(&windows)?;
-        let progress = finishes.map(|finishes| (finishes.log, self.advanced(finishes, &prepared)));
+        let progress = finishes.map(|finishes| (finishes.log, advanced(logs, finishes, &prepared)));
         let committed = self.write(database, &windows, prepared, progress.as_ref());
         match committed {
             Ok(()) => {
                 self.next_batch += 1;
-                self.logs.extend(progress);
+                if let Some((log, progress)) = progress {
+                    logs.set(log, progress);
+                }
             }
             // What is kept of the counts ran ahead.
             Err(_) => self.counts.clear(),
@@ -115,15 +141,6 @@ impl Committer {
         Ok(batch.commit()?)
     }
 
-    fn advanced(&self, finishes: Finishes, prepared: &Prepared) -> LogProgress {
-        let mut next = self.logs.get(&finishes.log).cloned().unwrap_or_default();
-        next.progress.finished.union(&prepared.fresh);
-        next.progress.finished.raise(finishes.below);
-        next.progress.rows += prepared.rows;
-        next.expired += prepared.expired;
-        next
-    }
-
     /// Adds the raised sums of a window.
     fn add_counts(
         &mut self,
@@ -145,6 +162,16 @@ impl Committer {
         }
         Ok(())
     }
+}
+
+/// The progress of a log with a batch.
+fn advanced(logs: &Logs, finishes: Finishes, prepared: &Prepared) -> LogProgress {
+    let mut next = logs.progress(finishes.log).unwrap_or_default();
+    next.progress.finished.union(&prepared.fresh);
+    next.progress.finished.raise(finishes.below);
+    next.progress.rows += prepared.rows;
+    next.expired += prepared.expired;
+    next
 }
 
 fn read_sum(window: &Window, key: &[u8]) -> Result<u64, DatabaseError> {

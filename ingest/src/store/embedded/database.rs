@@ -175,7 +175,8 @@ impl Database {
     }
 
     /// Drops every window that ends at or before `end_ms`; returns how many. Their space is free
-    /// once the last query that reads them has ended.
+    /// once the last query that reads them has ended, and the journals that have data of them
+    /// are gone, which fjall keeps about two of.
     pub(super) fn drop_windows(&self, end_ms: i64) -> Result<usize, DatabaseError> {
         let mut dropped = 0;
         for window in self.windows() {
@@ -191,21 +192,7 @@ impl Database {
             }
             dropped += 1;
         }
-        if dropped > 0 {
-            self.let_journals_go()?;
-        }
         Ok(dropped)
-    }
-
-    /// Flushes all memtables: sealed journals hold on to the keyspaces that they have data of,
-    /// dropped ones too, and go away when nothing in them is needed any more.
-    fn let_journals_go(&self) -> Result<(), DatabaseError> {
-        for window in self.windows() {
-            window.rows.rotate_memtable()?;
-            window.index.rotate_memtable()?;
-        }
-        self.meta.rotate_memtable()?;
-        Ok(())
     }
 
     fn read_windows(&self) -> RwLockReadGuard<'_, BTreeMap<i64, Arc<Window>>> {

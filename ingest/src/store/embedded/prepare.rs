@@ -45,7 +45,7 @@ pub(super) struct PreparedWindow {
     /// First and last offset of UUIDv7 times within each slice.
     pub(super) slices: BTreeMap<u64, (u16, u16)>,
     /// Keys of ids that tell no time.
-    pub(super) client_ids: Vec<Vec<u8>>,
+    pub(super) client_ids: Vec<[u8; 17]>,
     /// Rows by the key of their count.
     pub(super) counts: HashMap<Vec<u8>, u64>,
 }
@@ -181,7 +181,7 @@ struct WindowBuilder {
     block_rows: Vec<u8>,
     id_ends: Vec<u8>,
     slices: BTreeMap<u64, (u16, u16)>,
-    client_ids: Vec<Vec<u8>>,
+    client_ids: Vec<[u8; 17]>,
     counts: HashMap<Vec<u8>, u64>,
 }
 
@@ -274,7 +274,9 @@ impl WindowBuilder {
         *ends = (ends.0.min(offset), ends.1.max(offset));
     }
 
-    fn finish(self, bounds: Bounds) -> PreparedWindow {
+    fn finish(mut self, bounds: Bounds) -> PreparedWindow {
+        // In order, neighbours are inserted near each other.
+        self.client_ids.sort_unstable();
         let mut id_table = Vec::with_capacity(8 + self.block_rows.len() + self.id_ends.len());
         put_varint(&mut id_table, self.blocks.len() as u64);
         id_table.extend_from_slice(&self.block_rows);

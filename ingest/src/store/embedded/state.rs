@@ -13,7 +13,7 @@ use crate::sink::{Batch, LogId, SeqSet, Written};
 use crate::store::{Count, CountQuery, Page, PulseQuery, Row};
 
 use super::codec::LogProgress;
-use super::commit::{Committer, Finishes};
+use super::commit::{Committer, Finishes, Logs};
 use super::database::{Database, DatabaseError};
 use super::prepare::{Bounds, Placement, Prepared, prepare};
 use super::read::Reader;
@@ -59,6 +59,7 @@ pub(super) struct State {
     /// Written only to close and open again; every use holds it shared.
     database: RwLock<Option<Database>>,
     committer: Mutex<Committer>,
+    logs: Logs,
     health: Mutex<Health>,
 }
 
@@ -88,6 +89,8 @@ impl State {
         let id = format::check_or_create(directory)?;
         let database = Database::open(&directory.join(DATABASE)).map_err(open_error)?;
         let committer = Committer::read(&database).map_err(open_error)?;
+        let logs = Logs::default();
+        logs.read(&database).map_err(open_error)?;
         let window = (settings.retention / WINDOWS_PER_RETENTION).max(WINDOW_MIN);
         Ok(Self {
             id,
@@ -97,6 +100,7 @@ impl State {
             settings,
             database: RwLock::new(Some(database)),
             committer: Mutex::new(committer),
+            logs,
             health: Mutex::default(),
         })
     }
@@ -123,11 +127,11 @@ impl State {
             let prepared = prepare(batch, &place);
             let mut committer = self.lock_committer();
             // The same rows may be under way twice, where a caller gave one write up.
-            if finishes.is_some_and(|finishes| committer.holds_any(finishes.log, &prepared.fresh)) {
+            if finishes.is_some_and(|finishes| self.logs.holds_any(finishes.log, &prepared.fresh)) {
                 continue;
             }
             let Prepared { rows, held, expired, .. } = prepared;
-            committer.commit(database, prepared, finishes)?;
+            committer.commit(database, &self.logs, prepared, finishes)?;
             return Ok(Written { rows: rows + held, expired });
         }
     }
@@ -143,7 +147,7 @@ impl State {
     }
 
     pub(super) fn progress(&self, log: LogId) -> Option<LogProgress> {
-        self.lock_committer().progress(log).cloned()
+        self.logs.progress(log)
     }
 
     pub(super) fn sync(&self) -> Result<(), UseError> {
@@ -211,8 +215,10 @@ impl State {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: the directory is locked while it is open.
         *database = None;
-        let opened = Database::open(&self.directory.join(DATABASE))
-            .and_then(|opened| Ok((Committer::read(&opened)?, opened)));
+        let opened = Database::open(&self.directory.join(DATABASE)).and_then(|opened| {
+            self.logs.read(&opened)?;
+            Ok((Committer::read(&opened)?, opened))
+        });
         match opened {
             Ok((committer, opened)) => {
                 *self.lock_committer() = committer;
@@ -296,5 +302,66 @@ fn describe(error: &DatabaseError) -> String {
     match error {
         DatabaseError::Fjall(source) => format!("{error}: {source}"),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Progress;
+    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicI64;
+
+    #[test]
+    fn after_a_fault_the_database_is_opened_again_and_keeps_its_word() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let specs: Vec<_> = (0..100).map(|number| Spec::new(number, NOW_MS)).collect();
+        let log = TestLog::new(&specs);
+        state.write(&log.batch(Some(log.id), 0..60)).expect("a write");
+        // What a failed commit leaves behind: memory that knows more than the files.
+        let finished = SeqSet::below(100);
+        let progress = Progress { finished, rows: 100 };
+        state.logs.set(log.id, LogProgress { progress, expired: 0 });
+        state.note_fault::<()>(&Err(UseError::Database(DatabaseError::Damaged("a test"))));
+        assert_eq!(state.down().as_deref(), Some("a test is damaged"));
+        let again = log.batch(Some(log.id), 50..100);
+        assert_eq!(state.write(&again).expect("a write"), Written { rows: 50, expired: 0 });
+        assert_eq!(state.down(), None);
+        assert_eq!(state.page(&query("checkout", 1000)).expect("a page").rows.len(), 100);
+        let finished = state.progress(log.id).expect("progress").progress.finished;
+        assert_eq!(finished, SeqSet::below(100));
+    }
+
+    #[test]
+    fn a_database_that_does_not_open_again_is_down_until_it_does() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let log = TestLog::new(&[Spec::new(1, NOW_MS)]);
+        state.write(&log.all()).expect("a write");
+        let (marker, aside) = (directory.path().join("db/version"), directory.path().join("v"));
+        std::fs::copy(&marker, &aside).expect("a copied marker");
+        std::fs::write(&marker, b"from another time").expect("a damaged marker");
+        state.note_fault::<()>(&Err(UseError::Database(DatabaseError::Damaged("a test"))));
+        assert!(matches!(state.write(&log.all()), Err(UseError::Down(_))));
+        assert!(state.down().is_some_and(|reason| reason.contains("InvalidVersion")));
+        assert!(matches!(state.page(&query("checkout", 10)), Err(UseError::Down(_))));
+        // Not each write tries.
+        assert!(matches!(state.write(&log.all()), Err(UseError::Down(_))));
+        std::fs::rename(&aside, &marker).expect("the marker restored");
+        state.forget_pause();
+        assert_eq!(state.write(&log.all()).expect("a write").rows, 1);
+        assert_eq!(state.page(&query("checkout", 10)).expect("a page").rows.len(), 1);
+    }
+
+    impl State {
+        fn forget_pause(&self) {
+            if let Some(fault) = self.lock_health().fault.as_mut() {
+                fault.retry_at = Instant::now();
+            }
+        }
     }
 }

@@ -159,9 +159,9 @@ fn rows_past_retention_are_counted_finished_and_not_written() {
 fn retention_gives_the_disk_back_and_leaves_younger_rows() {
     let directory = tempfile::tempdir().expect("a directory");
     let embedded = Embedded::open(directory.path(), NOW_MS);
-    // Noise, so that the rows take their room: about 40 MiB, several memtables.
+    // Noise, so that the rows take their room: several memtables, and more than one journal.
     let mut noise = 1u64;
-    let mut old = specs(4_000);
+    let mut old = specs(7_500);
     for spec in &mut old {
         let mut text = String::with_capacity(10_000);
         while text.len() < 10_000 {
@@ -172,19 +172,20 @@ fn retention_gives_the_disk_back_and_leaves_younger_rows() {
     }
     let young = Spec::new(9_999, NOW_MS + 23 * HOUR_MS);
     let log = TestLog::new(&old);
-    for start in (0..4_000).step_by(400) {
-        write(&*embedded.store, &log.batch(Some(log.id), start..start + 400));
+    for start in (0..7_500).step_by(500) {
+        write(&*embedded.store, &log.batch(Some(log.id), start..start + 500));
     }
+    // Reads open files.
+    assert_eq!(pages(&*embedded.store, &query("checkout", 100)).len(), 7_500);
     embedded.set_now(NOW_MS + 23 * HOUR_MS);
-    let young_log = TestLog::numbered(std::slice::from_ref(&young), 4_000);
+    let young_log = TestLog::numbered(std::slice::from_ref(&young), 7_500);
     write(&*embedded.store, &young_log.all());
     assert_eq!(block_on(embedded.store.sweep()).expect("a sweep"), 0);
     let before = disk_bytes(directory.path());
-    assert!(before > 20 << 20, "{before} bytes are too few to show anything");
+    assert!(before > 70 << 20, "{before} bytes are too few to show anything");
 
     embedded.set_now(NOW_MS + 26 * HOUR_MS);
     assert_eq!(block_on(embedded.store.sweep()).expect("a sweep"), 1);
-    // One journal of 64 MiB at most is kept; its unwritten part takes no room.
     wait_until("free disk", || disk_bytes(&directory.path().join("db/keyspaces")) < 1 << 20);
     wait_until("closed files", || removed_open_bytes(directory.path()) < 1 << 20);
     let query = query("checkout", 10);

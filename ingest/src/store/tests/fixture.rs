@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use crate::log::frame::{Entry, Envelope, Frame, FrameBuilder, seal};
@@ -16,25 +17,25 @@ use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::{Count, CountQuery, Page, PulseQuery, Row, Store};
 
 /// Noon of some day, in milliseconds since 1970.
-pub(super) const NOW_MS: i64 = 1_700_049_600_000;
-pub(super) const HOUR_MS: i64 = 3_600_000;
-pub(super) const RETENTION: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const NOW_MS: i64 = 1_700_049_600_000;
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// A row to be written.
 #[derive(Debug, Clone)]
-pub(super) struct Spec {
-    pub(super) tenant: String,
-    pub(super) service: String,
-    pub(super) kind: String,
-    pub(super) id: Uuid,
-    pub(super) event_time_ms: i64,
-    pub(super) received_at_us: i64,
-    pub(super) raw: Vec<u8>,
+pub(crate) struct Spec {
+    pub(crate) tenant: String,
+    pub(crate) service: String,
+    pub(crate) kind: String,
+    pub(crate) id: Uuid,
+    pub(crate) event_time_ms: i64,
+    pub(crate) received_at_us: i64,
+    pub(crate) raw: Vec<u8>,
 }
 
 impl Spec {
     /// A row of tenant `default` and service `checkout`, with a server's id.
-    pub(super) fn new(number: u64, received_ms: i64) -> Self {
+    pub(crate) fn new(number: u64, received_ms: i64) -> Self {
         Self {
             tenant: "default".into(),
             service: "checkout".into(),
@@ -47,7 +48,7 @@ impl Spec {
     }
 
     /// The row as a query gives it back.
-    pub(super) fn row(&self) -> Row {
+    pub(crate) fn row(&self) -> Row {
         let rows = TestLog::new(std::slice::from_ref(self));
         let batch = rows.batch(None, 0..1);
         Row::from_record(&batch.row(0).expect("one row")).expect("an event")
@@ -55,7 +56,7 @@ impl Spec {
 }
 
 /// A server's id of that time.
-pub(super) fn v7(time_ms: i64, random: u64) -> Uuid {
+pub(crate) fn v7(time_ms: i64, random: u64) -> Uuid {
     let random = u128::from(random.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let bits = (time_ms as u128) << 80 | random << 3;
     uuid::Builder::from_u128(bits).with_version(uuid::Version::SortRand).into_uuid()
@@ -63,18 +64,18 @@ pub(super) fn v7(time_ms: i64, random: u64) -> Uuid {
 
 /// Rows as a log holds them, numbered from 0.
 #[derive(Debug, Clone)]
-pub(super) struct TestLog {
-    pub(super) id: LogId,
+pub(crate) struct TestLog {
+    pub(crate) id: LogId,
     chunk: Bytes,
     refs: Vec<RowRef>,
 }
 
 impl TestLog {
-    pub(super) fn new(specs: &[Spec]) -> Self {
+    pub(crate) fn new(specs: &[Spec]) -> Self {
         Self::numbered(specs, 0)
     }
 
-    pub(super) fn numbered(specs: &[Spec], first_seq: u64) -> Self {
+    pub(crate) fn numbered(specs: &[Spec], first_seq: u64) -> Self {
         let mut frames = Vec::new();
         let same =
             |a: &Spec, b: &Spec| a.tenant == b.tenant && a.received_at_us == b.received_at_us;
@@ -87,7 +88,7 @@ impl TestLog {
     }
 
     /// The rows of these indexes, as of the log or of memory only.
-    pub(super) fn batch(
+    pub(crate) fn batch(
         &self,
         log: Option<LogId>,
         indexes: impl IntoIterator<Item = usize>,
@@ -96,7 +97,7 @@ impl TestLog {
         Batch::new(Arc::from([self.chunk.clone()]), refs, log, 0, self.chunk.len())
     }
 
-    pub(super) fn all(&self) -> Batch {
+    pub(crate) fn all(&self) -> Batch {
         self.batch(Some(self.id), 0..self.refs.len())
     }
 }
@@ -144,24 +145,24 @@ fn refs_of(frames: &[u8]) -> Vec<RowRef> {
 }
 
 /// An embedded store and the clock that it goes by.
-pub(super) struct Embedded {
-    pub(super) store: Arc<EmbeddedStore>,
-    pub(super) now_ms: Arc<AtomicI64>,
+pub(crate) struct Embedded {
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) now_ms: Arc<AtomicI64>,
 }
 
 impl Embedded {
-    pub(super) fn open(directory: &Path, now_ms: i64) -> Self {
+    pub(crate) fn open(directory: &Path, now_ms: i64) -> Self {
         let now_ms = Arc::new(AtomicI64::new(now_ms));
         let store = EmbeddedStore::open(directory, settings(&now_ms)).expect("an embedded store");
         Self { store, now_ms }
     }
 
-    pub(super) fn set_now(&self, now_ms: i64) {
+    pub(crate) fn set_now(&self, now_ms: i64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
     }
 }
 
-pub(super) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
+pub(crate) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
     let now_ms = Arc::clone(now_ms);
     EmbeddedSettings {
         clock: Arc::new(move || now_ms.load(Ordering::SeqCst)),
@@ -170,17 +171,18 @@ pub(super) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
     }
 }
 
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(future)
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).build().expect("a runtime"));
+    RUNTIME.block_on(future)
 }
 
-pub(super) fn write(store: &dyn Store, batch: &Batch) -> Written {
+pub(crate) fn write(store: &dyn Store, batch: &Batch) -> Written {
     block_on(Sink::write(store, batch)).expect("a write that succeeds")
 }
 
 /// All rows of a service in `[from_ms, to_ms)`, page by page.
-pub(super) fn pages(store: &dyn Store, query: &PulseQuery) -> Vec<Row> {
+pub(crate) fn pages(store: &dyn Store, query: &PulseQuery) -> Vec<Row> {
     let mut query = query.clone();
     let mut rows = Vec::new();
     loop {
@@ -195,7 +197,7 @@ pub(super) fn pages(store: &dyn Store, query: &PulseQuery) -> Vec<Row> {
     }
 }
 
-pub(super) fn query(service: &str, limit: usize) -> PulseQuery {
+pub(crate) fn query(service: &str, limit: usize) -> PulseQuery {
     PulseQuery {
         tenant: "default".into(),
         service: service.into(),
@@ -206,15 +208,15 @@ pub(super) fn query(service: &str, limit: usize) -> PulseQuery {
     }
 }
 
-pub(super) fn row_by_id(store: &dyn Store, tenant: &str, id: Uuid) -> Option<Row> {
+pub(crate) fn row_by_id(store: &dyn Store, tenant: &str, id: Uuid) -> Option<Row> {
     block_on(store.pulse(tenant, id)).expect("a lookup that is answered")
 }
 
-pub(super) fn counts(store: &dyn Store, tenant: &str) -> Vec<Count> {
+pub(crate) fn counts(store: &dyn Store, tenant: &str) -> Vec<Count> {
     let query = CountQuery { tenant: tenant.into(), from_ms: i64::MIN, to_ms: i64::MAX };
     block_on(store.counts(&query)).expect("counts that are answered")
 }
 
-pub(super) fn total(counts: &[Count]) -> u64 {
+pub(crate) fn total(counts: &[Count]) -> u64 {
     counts.iter().map(|count| count.pulses).sum()
 }
