@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::Command;
 
+#[allow(clippy::disallowed_methods, reason = "cargo tells a build script by variables")]
 fn main() -> io::Result<()> {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let rustc = Command::new(rustc).arg("--version").output()?;

@@ -120,6 +120,7 @@ impl Drop for SignalGuard {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
 mod tests {
     use std::time::Duration;
 

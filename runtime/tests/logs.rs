@@ -10,6 +10,7 @@ const CHILD: &str = "PULSEMESH_TEST_LOGS_CHILD";
 
 /// What the child does; in the parent this is empty.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "tells the child from its parent")]
 fn child() {
     let Ok(format) = std::env::var(CHILD) else { return };
     let settings = TelemetrySettings {

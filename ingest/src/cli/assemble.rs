@@ -18,11 +18,21 @@ use crate::store::memory::{MemoryStore, MemoryStoreLimits};
 /// Beyond what a `stored` request may wait: the answer itself.
 const HANDLER_SLACK: Duration = Duration::from_secs(5);
 
-/// Takes the data directory, opens the store in it, and starts an ingestor on both.
-pub(super) fn ingestor(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Ingestor> {
+/// The store as the settings say.
+pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    store
+}
+
+/// Takes the data directory, opens the store in it, and starts an ingestor on both. `wrap` may
+/// put another store before the one that the settings name.
+pub(super) fn ingestor(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
-    let store = store(&settings.storage, directory)?;
+    let store = wrap(store(&settings.storage, directory)?);
     let builder = configured(settings).metrics(metrics).lock(lock).store(store);
     Ok(builder.build()?)
 }

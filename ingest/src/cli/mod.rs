@@ -3,16 +3,19 @@
 //! standard error.
 
 mod assemble;
-pub mod check;
+mod check;
 mod command;
-pub mod log;
-pub mod serve;
+mod log;
+mod serve;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::settings::{self, Settings, SettingsError, Sources};
+use crate::store::Store;
 
 use command::Invocation;
 
@@ -27,9 +30,18 @@ pub const EXIT_AT_ONCE: u8 = 130;
 
 /// Runs the process: reads arguments and environment, and does what they say.
 pub fn main() -> ExitCode {
+    main_with(std::env::args_os(), assemble::as_it_is)
+}
+
+/// As [`main`], for a program that has arguments of its own or puts a store of its own before
+/// the one that the settings name.
+pub fn main_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> ExitCode {
     let environment = environment();
-    match command::parse(std::env::args_os(), &environment) {
-        Ok(invocation) => finish(run(invocation, &mut io::stdout())),
+    match command::parse(arguments, &environment) {
+        Ok(invocation) => finish(run(invocation, wrap, &mut io::stdout())),
         Err(error) => {
             // It goes to a stream that may be closed, and then nobody reads it.
             let _ = error.print();
@@ -40,15 +52,19 @@ pub fn main() -> ExitCode {
 
 /// Variables whose name or value is not text are none of ours.
 fn environment() -> BTreeMap<String, String> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+    let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     std::env::vars_os().filter_map(text).collect()
 }
 
-fn run(invocation: Invocation, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+fn run(
+    invocation: Invocation,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     match invocation {
-        Invocation::Serve(sources) => serve::run(load(&sources)?),
+        Invocation::Serve(sources) => serve::run(load(&sources)?, wrap),
         Invocation::CheckConfig(sources) => check_config(&sources, out),
         Invocation::Check(arguments) => check::run(&arguments, out),
         Invocation::LogVerify(directory) => log::verify(&directory, out),
@@ -95,7 +111,7 @@ mod tests {
         let flags = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
         let sources = Sources { flags, ..Sources::default() };
         let mut out = Vec::new();
-        let code = finish(run(Invocation::CheckConfig(sources), &mut out));
+        let code = finish(run(Invocation::CheckConfig(sources), assemble::as_it_is, &mut out));
         (code, String::from_utf8(out).expect("text"))
     }
 

@@ -21,6 +21,7 @@ use crate::metrics::{HttpMetrics, Metrics};
 use crate::server::{self, App, Phase};
 use crate::settings::Settings;
 use crate::sink::SinkState;
+use crate::store::Store;
 use crate::submission::{Ack, Intake};
 
 use super::command::VERSION;
@@ -31,40 +32,55 @@ const THREADS: usize = 2;
 /// Queries and large decompressions that block at the same time.
 const BLOCKING_THREADS_MAX: usize = 16;
 /// For the traces that wait at exit.
-const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// For tasks that were asked to end.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at what is left to drain.
 const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Serves until the process is told to stop.
+/// Serves until the process is told to stop. `wrap` may put another store before the one that
+/// the settings name.
 ///
 /// # Errors
 /// When it can't start, or a part of it ends unasked.
-pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("service")
-        .enable_all()
-        .build()
-        .context("start threads failed")?;
+pub(super) fn run(
+    settings: Settings,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
     let telemetry = {
         let _entered = runtime.enter();
-        telemetry::start(&TelemetrySettings {
-            format: settings.telemetry.format,
-            level: &settings.telemetry.level,
-            service: "pulsemesh-ingest",
-            version: VERSION,
-        })?
+        telemetry::start(&telemetry(&settings))?
     };
-    let outcome = runtime.block_on(serve(settings));
+    let outcome = runtime.block_on(serve(settings, wrap));
     telemetry.stop(TELEMETRY_TIMEOUT);
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("service")
+        .enable_all()
+        .build()
+        .context("start threads failed")
+}
+
+pub(super) fn telemetry(settings: &Settings) -> TelemetrySettings<'_> {
+    TelemetrySettings {
+        format: settings.telemetry.format,
+        level: &settings.telemetry.level,
+        service: "pulsemesh-ingest",
+        version: VERSION,
+    }
+}
+
+async fn serve(
+    settings: Settings,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> anyhow::Result<ExitCode> {
     let stop = Stop::new();
     let _signals = stop.follow_signals(&tokio::runtime::Handle::current())?;
     if let Err(error) = process::raise_open_files_limit() {
@@ -80,7 +96,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut registry = Registry::default();
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics))?;
+    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
         http: metrics.http.clone(),

@@ -124,6 +124,7 @@ async fn serve_connection(
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -81,6 +81,10 @@ pub fn check_level(level: &str) -> Result<(), TelemetryError> {
 ///
 /// # Errors
 /// When the level or a variable can't be followed, or when it was called before.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the variable has a name of its own, the same everywhere"
+)]
 pub fn start(settings: &TelemetrySettings<'_>) -> Result<Telemetry, TelemetryError> {
     let level = parse_level(settings.level)?;
     let endpoint = traces::endpoint(|name| std::env::var(name).ok())?;
@@ -116,6 +120,10 @@ fn parse_level(level: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder().parse(level).map_err(|_| wrong())
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the variable has a name of its own, the same everywhere"
+)]
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,

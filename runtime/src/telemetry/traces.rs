@@ -90,6 +90,10 @@ pub(super) fn provider(
 }
 
 /// `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over what we say of ourselves.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the variables of OpenTelemetry have names of their own"
+)]
 fn resource(settings: &TelemetrySettings<'_>) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
     let named = named.map(|name| KeyValue::new("service.name", name));
@@ -148,6 +152,7 @@ impl SpanExporter for ThreadExporter {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
