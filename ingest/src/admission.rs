@@ -18,8 +18,6 @@ pub struct Levels {
     pub default: Ack,
     /// The highest that a request may ask for.
     pub highest: Ack,
-    /// Whether there is a log; without one nothing is durable.
-    pub log: bool,
 }
 
 impl Levels {
@@ -27,7 +25,7 @@ impl Levels {
     /// never lowered.
     pub fn choose(&self, asked: Option<Ack>) -> Result<Ack, Refusal> {
         let level = asked.unwrap_or(self.default);
-        if level > self.highest || (level == Ack::Durable && !self.log) {
+        if level > self.highest {
             return Err(Code::AckNotAvailable.into());
         }
         Ok(level)
@@ -93,14 +91,11 @@ mod tests {
 
     #[test]
     fn a_level_above_what_the_server_gives_is_refused_and_never_lowered() {
-        let levels = Levels { default: Ack::Durable, highest: Ack::Durable, log: true };
+        let levels = Levels { default: Ack::Durable, highest: Ack::Durable };
         assert_eq!(levels.choose(None), Ok(Ack::Durable));
         assert_eq!(levels.choose(Some(Ack::Memory)), Ok(Ack::Memory));
         let refusal = levels.choose(Some(Ack::Stored)).expect_err("above the highest");
         assert_eq!(refusal.reject.code, Code::AckNotAvailable);
-        let without_log = Levels { log: false, highest: Ack::Stored, ..levels };
-        assert!(without_log.choose(None).is_err());
-        assert_eq!(without_log.choose(Some(Ack::Stored)), Ok(Ack::Stored));
     }
 
     #[test]

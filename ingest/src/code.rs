@@ -2,7 +2,10 @@
 //! a whole answer, and what it means. `docs/errors.md` is checked against it.
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $status:literal, $title:literal;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $text:literal, $status:literal, $title:literal;
+    )+) => {
         /// Why a request or one of its events was refused. Stable: a code never changes its
         /// meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,17 +1,22 @@
 //! Accepts pulses, keeps them in a crash-proof log and writes them in batches to sinks.
 
 pub mod admission;
+pub mod cli;
+pub mod clock;
 pub mod code;
 pub mod decode;
 pub mod fs;
 pub mod fuzzing;
+pub mod ingestor;
 pub mod log;
 pub mod metrics;
 pub mod pulse;
 pub mod query;
+pub mod reservation;
 pub mod response;
 pub mod routes;
 pub mod server;
+pub mod settings;
 pub mod sink;
 pub mod store;
 pub mod submission;

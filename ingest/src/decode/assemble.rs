@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::event::{Draft, Reader, UsageDraft};
+use super::event::{Draft, UsageDraft};
 use super::field::Field;
 use super::metadata::{self, Entries};
 use super::problem::{Outcome, Place, conflict, conflict_of, judged, missing, payload_too_large};
+use super::values::Reader;
 use crate::code::Code;
 use crate::pulse::{JSON_DEPTH_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, Pulse, Shape, Usage};
 
@@ -31,8 +32,9 @@ pub(super) enum UnknownValue<'a> {
     Nested(&'a str),
 }
 
-/// Makes the pulse.
-pub(super) fn pulse<'a>(shape: Shape, mut draft: Draft<'a>) -> Outcome<Pulse<'a>> {
+/// Makes the pulse; takes its parts out of the draft.
+#[inline(always)]
+pub(super) fn pulse<'a>(shape: Shape, draft: &mut Draft<'a>) -> Outcome<Pulse<'a>> {
     let mut metadata = draft.metadata.take().unwrap_or_default();
     if let Some(name) = draft.name.take() {
         metadata::add(&mut metadata, Cow::Borrowed("name"), name)?;
@@ -40,19 +42,19 @@ pub(super) fn pulse<'a>(shape: Shape, mut draft: Draft<'a>) -> Outcome<Pulse<'a>
     let mut payload = draft.payload.map(Cow::Borrowed);
     if !draft.unknown.is_empty() {
         payload = keep_nested(draft.payload, &draft.unknown)?.or(payload);
-        keep_scalars(&mut metadata, draft.unknown)?;
+        keep_scalars(&mut metadata, std::mem::take(&mut draft.unknown))?;
     }
     Ok(Pulse {
-        service: service(shape, draft.service, &metadata)?,
-        kind: kind(shape, draft.kind)?,
-        usage: usage(draft.usage, draft.flat_usage)?,
-        event_id: draft.event_id,
-        idempotency_key: draft.idempotency_key,
+        service: service(shape, draft.service.take(), &metadata)?,
+        kind: kind(shape, draft.kind.take())?,
+        usage: usage(draft)?,
+        event_id: draft.event_id.take(),
+        idempotency_key: draft.idempotency_key.take(),
         event_time_ms: draft.event_time_ms,
         latency_ms: draft.latency_ms,
-        status: draft.status,
+        status: draft.status.take(),
         value: draft.value,
-        user: draft.user,
+        user: draft.user.take(),
         metadata,
         payload,
     })
@@ -98,9 +100,14 @@ fn kind<'a>(shape: Shape, given: Option<Cow<'a, str>>) -> Outcome<Cow<'a, str>> 
     }
 }
 
-fn usage<'a>(object: Option<UsageDraft<'a>>, flat: UsageDraft<'a>) -> Outcome<Option<Usage<'a>>> {
+#[inline]
+fn usage<'a>(draft: &mut Draft<'a>) -> Outcome<Option<Usage<'a>>> {
+    if draft.usage.is_none() && draft.flat_usage == UsageDraft::default() {
+        return Ok(None);
+    }
+    let object = draft.usage.take().map(|usage| whole(usage, "usage")).transpose()?;
+    let flat = std::mem::take(&mut draft.flat_usage);
     let flat = if flat == UsageDraft::default() { None } else { Some(whole(flat, "")?) };
-    let object = object.map(|usage| whole(usage, "usage")).transpose()?;
     match (object, flat) {
         (Some(object), Some(flat)) if object != flat => conflict(Field::Usage),
         (object, flat) => Ok(object.or(flat)),
@@ -165,7 +172,7 @@ fn keep_nested<'a>(
 
 /// Refuses a payload with a member of the name of an unknown field.
 fn judge_members(payload: &str, unknown: &[Unknown<'_>]) -> Outcome<()> {
-    let mut reader = Reader::new(payload);
+    let mut reader = Reader::new(payload, 0);
     reader.scan.take(b'{');
     let mut first = true;
     while let Some(token) = reader.scan.next_key(first)? {

@@ -240,4 +240,22 @@ mod tests {
         let body = writer.finish().expect("write to a vector");
         assert_eq!(code(Encoding::Zstd, &body, LIMITS), Some(Code::CorruptEncoding));
     }
+
+    #[test]
+    fn a_header_that_lies_about_its_size_costs_nothing() {
+        // Magic, one segment with a size of 8 bytes: 1 TiB; then one raw block of 2 bytes.
+        let mut body = b"\x28\xB5\x2F\xFD\xE0".to_vec();
+        body.extend_from_slice(&(1_u64 << 40).to_le_bytes());
+        body.extend_from_slice(b"\x11\0\0{}");
+        assert_eq!(code(Encoding::Zstd, &body, LIMITS), Some(Code::CorruptEncoding));
+    }
+
+    #[test]
+    fn the_buffer_never_outgrows_the_bound_of_a_body_without_end() {
+        for bytes_max in [0, 1, OUTPUT_BYTES_FIRST - 1, OUTPUT_BYTES_FIRST, 1_000_000] {
+            let output = read_bounded(io::repeat(b'x'), bytes_max).expect("endless");
+            assert_eq!(output.len(), bytes_max + 1);
+            assert!(output.capacity() <= bytes_max + 1, "{}", output.capacity());
+        }
+    }
 }

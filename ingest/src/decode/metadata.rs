@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::event::Reader;
 use super::problem::{Outcome, Place, conflict_of, duplicate, too_long, too_many_entries};
+use super::values::Reader;
 use crate::pulse::{METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX};
 
 pub(super) type Entries<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;

@@ -17,6 +17,7 @@ mod number;
 mod problem;
 mod scan;
 mod text;
+mod values;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 //! calls, each of which the crash model can lose, tear or fail. Blocking; never called on a
 //! thread that serves requests.
 
+#[cfg(test)]
+pub(crate) mod fault;
 mod os;
 
 use std::fmt::Debug;

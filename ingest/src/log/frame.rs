@@ -4,7 +4,8 @@
 //! ```text
 //! header, 28 bytes, little endian
 //!   0 u32 magic        4 u32 body length   8 u64 first sequence number
-//!  16 u32 pulse count 20 u32 CRC32C of the body  24 u32 CRC32C of bytes 0..24
+//!  16 u32 pulse count, top bit: first frame of a group
+//!  20 u32 CRC32C of the body  24 u32 CRC32C of bytes 0..24
 //! body
 //!   i64 received at, µs since 1970   u8 shape   u8 flags (1: trace)   u8 tenant length, tenant
 //!   [16 bytes trace id, 8 bytes span id]
@@ -30,6 +31,12 @@ pub const BODY_BYTES_SOFT: usize = 64 * 1024;
 pub const BODY_BYTES_MAX: usize = BODY_BYTES_SOFT + EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX;
 const ENVELOPE_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + KEY_BYTES_MAX + 64;
 
+/// Fewest bytes that one pulse takes in a frame: bounds how many pulses lost bytes can hold.
+pub const ENTRY_BYTES_MIN: usize = 4 + 27 + 2;
+
+/// Set in the pulse count of the first frame of a group. A group is appended only when all that
+/// lies before it in its segment is synced, so this frame proves that they were.
+const GROUP_FLAG: u32 = 1 << 31;
 const BODY_FLAG_TRACE: u8 = 1;
 const ENTRY_FLAG_KEY: u8 = 1;
 const ENTRY_FLAG_BODY_HASH: u8 = 2;
@@ -194,17 +201,20 @@ fn put_envelope(buffer: &mut Vec<u8>, envelope: &Envelope<'_>) {
     }
 }
 
-/// Numbers the finished frames that fill `frames` from `first_seq` on; returns how many pulses
-/// they hold.
+/// Numbers the finished frames that fill `frames` from `first_seq` on, as one group; returns how
+/// many pulses they hold. Sealing again numbers them anew.
 pub fn seal(frames: &mut [u8], first_seq: u64) -> u64 {
     let mut seq = first_seq;
     let mut at = 0;
     while at + HEADER_BYTES <= frames.len() {
         let header = &mut frames[at..at + HEADER_BYTES];
+        let count = u32_at(header, 16) & !GROUP_FLAG;
+        let flag = if at == 0 { GROUP_FLAG } else { 0 };
         header[8..16].copy_from_slice(&seq.to_le_bytes());
+        header[16..20].copy_from_slice(&(count | flag).to_le_bytes());
         let crc = crc32c::crc32c(&header[..24]);
         header[24..28].copy_from_slice(&crc.to_le_bytes());
-        seq += u64::from(u32_at(header, 16));
+        seq += u64::from(count);
         at += HEADER_BYTES + u32_at(header, 4) as usize;
     }
     seq - first_seq
@@ -219,6 +229,8 @@ pub struct Header {
     pub first_seq: u64,
     /// How many pulses it holds.
     pub count: u32,
+    /// Whether it is the first of the frames that were appended together.
+    pub starts_group: bool,
     body_crc: u32,
 }
 
@@ -233,12 +245,23 @@ impl Header {
         {
             return Err(FrameError::Header);
         }
-        Ok(Self {
-            body_bytes,
+        Ok(Self::read_fields(header))
+    }
+
+    fn read_fields(header: &[u8]) -> Self {
+        let count = u32_at(header, 16);
+        Self {
+            body_bytes: u32_at(header, 4) as usize,
             first_seq: u64_at(header, 8),
-            count: u32_at(header, 16),
+            count: count & !GROUP_FLAG,
+            starts_group: count & GROUP_FLAG != 0,
             body_crc: u32_at(header, 20),
-        })
+        }
+    }
+
+    /// The number behind its last pulse's.
+    pub fn end_seq(&self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.count))
     }
 
     /// Bytes of the whole frame.
@@ -270,12 +293,7 @@ impl<'a> Frame<'a> {
     /// Reads a frame that [`Frame::read`] has proven before, without its checksums.
     pub fn read_proven(bytes: &'a [u8]) -> Result<Self, FrameError> {
         let head = bytes.get(..HEADER_BYTES).ok_or(FrameError::Short)?;
-        let header = Header {
-            body_bytes: u32_at(head, 4) as usize,
-            first_seq: u64_at(head, 8),
-            count: u32_at(head, 16),
-            body_crc: u32_at(head, 20),
-        };
+        let header = Header::read_fields(head);
         let bytes = bytes.get(..header.frame_bytes()).ok_or(FrameError::Short)?;
         Self::parse(bytes, header).ok_or(FrameError::Body)
     }
@@ -317,6 +335,19 @@ impl<'a> Frame<'a> {
             at += 4 + u32_at(bytes, at) as usize;
             Some((offset, Record { seq: header.first_seq + index, envelope, entry }))
         })
+    }
+
+    /// Offset of its first entry.
+    pub fn first_offset(&self) -> usize {
+        self.entries_at
+    }
+
+    /// Offset behind the entry at `offset`, which is not read but for its length; `None` where
+    /// it would lie beyond the frame.
+    pub fn offset_after(&self, offset: usize) -> Option<usize> {
+        let length = u32::from_le_bytes(array_at(self.bytes, offset)?) as usize;
+        let end = offset.checked_add(4)?.checked_add(length)?;
+        (end <= self.bytes.len()).then_some(end)
     }
 
     /// The entry at `offset`, as [`Frame::entries`] gave it.
@@ -371,11 +402,11 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     array_at(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     array_at(bytes, at).map_or(0, u64::from_le_bytes)
 }
 
@@ -427,10 +458,24 @@ mod tests {
         assert_eq!(records[0].envelope, envelope());
         assert_eq!(records[0].entry, entry("checkout", b"{}"));
         assert_eq!(records[1].entry.body_hash, None);
+        let offsets: Vec<_> = first.entries().map(|(offset, _)| offset).collect();
+        assert_eq!(offsets[0], first.first_offset());
+        assert_eq!(Some(offsets[1]), first.offset_after(offsets[0]));
+        assert_eq!(first.offset_after(offsets[1]), Some(first.header().frame_bytes()));
+        assert_eq!(first.offset_after(first.header().frame_bytes()), None);
         let second = Frame::read(&bytes[first.header().frame_bytes()..]).expect("a sound frame");
-        assert_eq!(second.header().first_seq, 43);
+        assert_eq!((second.header().first_seq, second.header().end_seq()), (43, 44));
+        assert!(first.header().starts_group && !second.header().starts_group);
         let (offset, record) = second.entries().next().expect("one pulse");
         assert_eq!(second.entry(offset), Some(record.entry));
+    }
+
+    #[test]
+    fn frames_can_be_numbered_anew() {
+        let mut bytes = two_frames();
+        assert_eq!(seal(&mut bytes, 7), 3);
+        let first = Frame::read(&bytes).expect("sound").header();
+        assert_eq!((first.first_seq, first.count, first.starts_group), (7, 2, true));
     }
 
     #[test]

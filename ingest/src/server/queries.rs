@@ -146,6 +146,10 @@ async fn run<I: Intake, T: Send + 'static>(
             tracing::warn!(error = format!("{source:#}"), "query found the store unavailable");
             Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
         }
+        Ok(Some(Ok(Err(error @ QueryError::TooManyCounts)))) => {
+            Err(Reject::new(Code::InvalidParameter, format!("{error}: ask for a shorter range"))
+                .into())
+        }
         Ok(Some(Ok(Err(QueryError::Failed(source))))) => {
             error!(error = format!("{source:#}"), "query failed");
             Err(Code::Internal.into())

@@ -2,7 +2,16 @@
 //! splitting, dead letters and cursors are the drain's.
 
 pub mod batch;
+mod bell;
+pub mod buffer;
+mod cursor;
+pub mod dead_letter;
+pub mod drain;
+mod log_source;
 pub mod progress;
+mod registry;
+pub mod shares;
+pub mod source;
 
 use std::fmt::Debug;
 
@@ -65,7 +74,9 @@ pub trait Sink: Send + Sync + Debug + 'static {
     /// Writes the whole batch or nothing that counts.
     ///
     /// Called by several workers at once. Must be idempotent by the rows' ids: the same rows
-    /// may come again, in other batches, after a crash. A sink that [keeps its own
+    /// may come again, in other batches, after a crash, after a write that was given up for
+    /// want of an answer (its future is dropped), and to see whether the sink still works while
+    /// another row fails. A sink that [keeps its own
     /// progress](Sink::progress) commits the batch's sequence numbers with its rows.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>>;
 

@@ -46,6 +46,36 @@ impl SeqSet {
         seq < self.low || self.above.range(..=seq).next_back().is_some_and(|(_, end)| seq < *end)
     }
 
+    /// Whether it holds a number that `other` holds too.
+    pub fn intersects(&self, other: &Self) -> bool {
+        let meets = |start: u64, end: u64| {
+            start < self.low
+                || self.above.range(..end).next_back().is_some_and(|(_, last)| *last > start)
+        };
+        (other.low > 0 && meets(0, other.low))
+            || other.ranges().any(|(start, end)| meets(start, end))
+    }
+
+    /// How many of the numbers from `start` up to, not including, `end` it does not hold.
+    pub fn missing(&self, start: u64, end: u64) -> u64 {
+        let start = start.max(self.low);
+        if start >= end {
+            return 0;
+        }
+        let before = self.above.range(..start).next_back();
+        let held: u64 = before
+            .into_iter()
+            .chain(self.above.range(start..end))
+            .map(|(from, to)| (*to).min(end).saturating_sub(start.max(*from)))
+            .sum();
+        end - start - held
+    }
+
+    /// The lowest number above all that it holds.
+    pub fn end(&self) -> u64 {
+        self.above.last_key_value().map_or(self.low, |(_, end)| *end)
+    }
+
     /// Adds the numbers from `start` up to, not including, `end`.
     pub fn insert(&mut self, start: u64, end: u64) {
         let (mut start, mut end) = (start.max(self.low), end);
@@ -139,8 +169,16 @@ mod tests {
     fn a_set_holds_exactly_what_was_put_in() {
         let numbers = [3u64, 4, 5, 9, 8, 1, 20, 4];
         let set: SeqSet = numbers.into_iter().collect();
+        assert_eq!(set.end(), 21);
         for number in 0..25 {
             assert_eq!(set.contains(number), numbers.contains(&number), "{number}");
+            let one: SeqSet = [number].into_iter().collect();
+            assert_eq!(set.intersects(&one), numbers.contains(&number), "{number}");
+            assert_eq!(one.intersects(&set), numbers.contains(&number), "{number}");
+            for end in number..25 {
+                let missing = (number..end).filter(|inside| !numbers.contains(inside)).count();
+                assert_eq!(set.missing(number, end), missing as u64, "{number}..{end}");
+            }
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Stores: sinks that can be asked for what they hold.
 
+pub mod embedded;
+pub mod memory;
+mod newest;
+mod packed;
 mod row;
 
 use futures_util::future::BoxFuture;
@@ -62,7 +66,7 @@ pub struct PulseQuery {
     pub from_ms: i64,
     /// Before this event time, in milliseconds since 1970.
     pub to_ms: i64,
-    /// At most so many; 1 to [`PAGE_ROWS_MAX`].
+    /// At most so many; 1 to [`PAGE_ROWS_MAX`]. A page of large rows ends earlier.
     pub limit: usize,
     /// Only rows behind this one.
     pub after: Option<Position>,
@@ -70,6 +74,10 @@ pub struct PulseQuery {
 
 /// Most rows of one page: at common row sizes a few MiB of JSON.
 pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// Most counts of one answer, about 20 MiB: kinds are the clients' own words, so nothing else
+/// bounds how many there are.
+pub const COUNTS_MAX: usize = 200_000;
 
 /// A row's place in the order of a query: newest event time first, then highest id first.
 /// A page ends at one and the next begins behind it, so rows that arrive between never shift it.
@@ -115,6 +123,9 @@ pub struct Count {
 /// Why a query was not answered.
 #[derive(Debug, Error)]
 pub enum QueryError {
+    /// The answer would have more than [`COUNTS_MAX`] counts; a shorter range has fewer.
+    #[error("query asks for more than {COUNTS_MAX} counts")]
+    TooManyCounts,
     /// The store can't be reached.
     #[error("store is unavailable")]
     Unavailable(#[source] anyhow::Error),
@@ -139,3 +150,6 @@ pub trait Store: Sink {
     fn counts<'a>(&'a self, query: &'a CountQuery)
     -> BoxFuture<'a, Result<Vec<Count>, QueryError>>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! From settings to running parts. The one place that knows them all.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
+use crate::log::DataDirLock;
+use crate::metrics::Metrics;
+use crate::server::ServerSettings;
+use crate::settings::{self, Settings, Storage, StoreChoice};
+use crate::store::Store;
+use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
+use crate::store::memory::{MemoryStore, MemoryStoreLimits};
+
+/// Beyond what a `stored` request may wait: the answer itself.
+const HANDLER_SLACK: Duration = Duration::from_secs(5);
+
+/// The store as the settings say.
+pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    store
+}
+
+/// Takes the data directory, opens the store in it, and starts an ingestor on both. `wrap` may
+/// put another store before the one that the settings name.
+pub(super) fn ingestor(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> anyhow::Result<Ingestor> {
+    let directory = &settings.storage.data_dir;
+    let lock = DataDirLock::acquire(directory)?;
+    let store = wrap(store(&settings.storage, directory)?);
+    let builder = configured(settings).metrics(metrics).lock(lock).store(store);
+    Ok(builder.build()?)
+}
+
+fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match storage.store {
+        StoreChoice::Memory { rows_max, bytes_max } => {
+            Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max }))
+        }
+        StoreChoice::Embedded => {
+            let settings = EmbeddedSettings::new(storage.retention);
+            EmbeddedStore::open(&directory.join("store"), settings)
+                .context("open the embedded store failed")?
+        }
+    })
+}
+
+fn configured(settings: &Settings) -> IngestorBuilder {
+    // Every part is named, so that a setting that is forgotten here does not compile.
+    let Settings {
+        listen: _,
+        storage,
+        ack,
+        log,
+        drain,
+        repeats,
+        limits: _,
+        stop: _,
+        telemetry: _,
+        warnings: _,
+    } = settings;
+    let settings::Acks { default, max, stored_timeout, buffer } = ack;
+    let settings::Buffer { pulses_max, bytes_max, overflow } = buffer;
+    let settings::Log { budget_bytes, segment_bytes, free_bytes_min } = *log;
+    let settings::Drain {
+        batch_rows,
+        flush_interval,
+        workers,
+        window_bytes,
+        dead_letter_bytes_max,
+    } = *drain;
+    let settings::Repeats { window, keys_max } = *repeats;
+    Ingestor::builder(&storage.data_dir)
+        .ack(*default)
+        .ack_highest(*max)
+        .stored_timeout(*stored_timeout)
+        .buffer_size(*pulses_max)
+        .buffer_bytes(*bytes_max)
+        .overflow(match overflow {
+            settings::Overflow::Refuse => Overflow::Refuse,
+            settings::Overflow::Drop => Overflow::Drop,
+        })
+        .log_bounds(LogBounds { budget_bytes, segment_bytes, free_bytes_min })
+        .batch_size(batch_rows)
+        .flush_interval(flush_interval)
+        .workers(workers)
+        .window_bytes(window_bytes)
+        .dead_letter_bytes(dead_letter_bytes_max)
+        .retention(storage.retention)
+        .idempotency_window(window)
+        .idempotency_keys(keys_max)
+}
+
+/// The server's part of the settings.
+pub(super) fn server(settings: &Settings) -> ServerSettings {
+    let settings::Limits {
+        connections_max,
+        streams_max,
+        body_bytes_max,
+        decompressed_bytes_max,
+        bytes_in_flight_max,
+        header_timeout,
+        body_timeout,
+        idle_timeout,
+    } = settings.limits;
+    ServerSettings {
+        threads: settings.listen.threads,
+        connections_max,
+        streams_max,
+        bytes_in_flight_max: bytes_in_flight_max as u64,
+        body_bytes_max: body_bytes_max as u64,
+        expanded_bytes_max: decompressed_bytes_max,
+        header_timeout,
+        body_timeout,
+        idle_timeout,
+        handler_timeout: settings.ack.stored_timeout + HANDLER_SLACK,
+        ..ServerSettings::default()
+    }
+}

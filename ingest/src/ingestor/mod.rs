@@ -1,0 +1,319 @@
+//! The ingestor: the path of a pulse from a request's body to its receipt, and the parts that
+//! the path runs through. Knows neither HTTP nor settings files.
+
+mod builder;
+mod identity;
+mod judge;
+mod named;
+mod place;
+mod start;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::admission::Levels;
+use crate::clock::Clock;
+use crate::code::Code;
+use crate::log::{DataDirLock, Log};
+use crate::metrics::{AckLabels, CodeLabels, Metrics};
+use crate::pulse::{Pulse, Shape};
+use crate::reservation::Reservations;
+use crate::sink::buffer::MemoryBuffer;
+use crate::sink::drain::{Drains, SinkLedger};
+use crate::store::Store;
+use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
+
+use judge::{Judged, Rules, judge};
+
+pub use builder::{IngestorBuilder, LogBounds, Overflow};
+pub use start::StartError;
+
+/// The tenant of all pulses as long as none are configured.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// How long closing waits for writes in flight.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Scratch space that a thread keeps between requests; a larger one is given back.
+const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
+
+/// Takes pulses, keeps them in the log and drains them into sinks. Cloning shares it.
+///
+/// What a receipt guarantees is its level: `memory` survives nothing, `durable` a crash of the
+/// process and of the machine, `stored` is in every required sink. Dropping the last handle
+/// without [`Ingestor::close`] is a crash in this sense.
+#[derive(Debug, Clone)]
+pub struct Ingestor {
+    parts: Arc<Parts>,
+}
+
+/// What the path of a pulse runs through.
+struct Parts {
+    levels: Levels,
+    overflow: Overflow,
+    log: Log,
+    log_budget_bytes: u64,
+    buffer: Arc<MemoryBuffer>,
+    drains: Drains,
+    reservations: Reservations,
+    store: Option<Arc<dyn Store>>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    retention_ms: i64,
+    stored_timeout: Duration,
+    closing: AtomicBool,
+    background: start::Background,
+    data_dir: PathBuf,
+    /// Held as long as anything may be written.
+    #[allow(dead_code, reason = "held, never asked")]
+    lock: DataDirLock,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+/// Why an ingestor could not be flushed or closed in order. Nothing acknowledged is lost: it is
+/// in the log, and goes on at the next start.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    /// A sink did not finish in time.
+    #[error("sinks did not finish in time; {pulses} pulses are left in the log")]
+    Unfinished {
+        /// How many are left.
+        pulses: u64,
+    },
+    /// Something on disk could not be brought to its end.
+    #[error("close the data directory failed")]
+    Disk(#[source] std::io::Error),
+}
+
+impl Ingestor {
+    /// Settings to make one from. In `data_dir` lie the log, the cursors, the dead letters and
+    /// the reservations; one process at a time has it.
+    pub fn builder(data_dir: impl Into<PathBuf>) -> IngestorBuilder {
+        IngestorBuilder::new(data_dir.into())
+    }
+
+    /// Takes one pulse of the default tenant at the default level; returns when the level is
+    /// reached.
+    ///
+    /// # Errors
+    /// A refusal with its code: the pulse is not in the log (unless the code is
+    /// `not_stored_in_time` or `dead_lettered`, which say where it is).
+    pub async fn push(&self, pulse: &Pulse<'_>) -> Result<Receipt, Refusal> {
+        self.push_batch(std::slice::from_ref(pulse)).await
+    }
+
+    /// As [`Ingestor::push`], for many. Each pulse is judged alone: look at
+    /// [`Receipt::errors`].
+    ///
+    /// # Errors
+    /// As [`Ingestor::push`]; then none was accepted.
+    pub async fn push_batch(&self, pulses: &[Pulse<'_>]) -> Result<Receipt, Refusal> {
+        let mut body = Vec::with_capacity(pulses.len() * 128);
+        for pulse in pulses {
+            pulse.write_json(&mut body);
+            body.push(b'\n');
+        }
+        let submission = Submission {
+            tenant: DEFAULT_TENANT,
+            shape: Shape::Pulse,
+            format: Format::Lines,
+            body: &body,
+            ack: None,
+            idempotency_key: None,
+            trace: None,
+            ids: true,
+        };
+        self.submit(submission).await
+    }
+
+    /// Writes out all that was accepted before the call; returns when every sink has it.
+    ///
+    /// # Errors
+    /// When the drains are stopped meanwhile.
+    pub async fn flush(&self) -> Result<(), CloseError> {
+        if self.parts.drains.flush().await.is_ok() {
+            return Ok(());
+        }
+        Err(CloseError::Unfinished { pulses: self.backlog_pulses() })
+    }
+
+    /// Pulses that some required sink has not finished.
+    pub fn backlog_pulses(&self) -> u64 {
+        self.parts.drains.backlog().pulses
+    }
+
+    /// Dead letters kept on disk.
+    pub fn dead_letters(&self) -> u64 {
+        self.parts.drains.dead_letters().len()
+    }
+
+    /// For each sink, where the pulses are that were accepted for it.
+    pub fn ledger(&self) -> Vec<SinkLedger> {
+        self.parts.drains.ledger()
+    }
+
+    /// Whether pulses of the default level would be accepted now; if not, why.
+    pub fn readiness(&self) -> Result<(), String> {
+        let parts = &*self.parts;
+        if parts.closing.load(Ordering::Acquire) {
+            return Err("stopping".into());
+        }
+        if parts.levels.default == Ack::Memory {
+            return Ok(());
+        }
+        parts.log.refusal().map_or(Ok(()), |refusal| Err(refusal.to_string()))
+    }
+
+    /// No longer waits for batches to fill.
+    pub fn seal(&self) {
+        self.parts.drains.seal();
+    }
+
+    /// Stops taking pulses, finishes the writes in flight and closes what is on disk. What is
+    /// left stays in the log for the next start.
+    ///
+    /// # Errors
+    /// When something on disk could not be brought to its end.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        let parts = &*self.parts;
+        parts.closing.store(true, Ordering::Release);
+        // First the log: its tickets are answered, and the drains see all there is.
+        let log = parts.log.clone();
+        blocking(move || log.close()).await?;
+        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
+        let reservations = parts.reservations.clone();
+        let reserved = blocking(move || reservations.close()).await?;
+        parts.background.close();
+        reserved.map_err(CloseError::Disk)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CloseError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CloseError::Disk(std::io::Error::other(error)))
+}
+
+impl Parts {
+    fn rules(&self) -> Rules {
+        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms }
+    }
+
+    /// Judges a request and hands what is good and unnamed to the log or the buffer.
+    fn take(
+        &self,
+        rules: Rules,
+        submission: &Submission<'_>,
+        level: Ack,
+    ) -> Result<(Judged, Option<place::Placed>), Refusal> {
+        with_scratch(|frames| {
+            let judged = judge(rules, submission, frames)?;
+            if judged.framed == 0 {
+                return Ok((judged, None));
+            }
+            let placed = self.place(submission.tenant, level, frames, judged.framed)?;
+            Ok((judged, Some(placed)))
+        })
+    }
+
+    fn count(&self, receipt: &Receipt) {
+        let pulses = &self.metrics.pulses;
+        if receipt.accepted > 0 {
+            let label = AckLabels { ack: receipt.ack.as_str() };
+            pulses.accepted.get_or_create(&label).inc_by(receipt.accepted as u64);
+        }
+        if receipt.duplicates > 0 {
+            pulses.duplicate.inc_by(receipt.duplicates as u64);
+        }
+        for error in &receipt.errors {
+            self.count_rejected(error.reject.code, 1);
+        }
+    }
+
+    fn count_rejected(&self, code: Code, pulses: u64) {
+        let label = CodeLabels { code: code.as_str() };
+        self.metrics.pulses.rejected.get_or_create(&label).inc_by(pulses);
+    }
+}
+
+impl Intake for Ingestor {
+    fn admit(&self, tenant: &str, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
+        let parts = &*self.parts;
+        if parts.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
+        }
+        let level = parts.levels.choose(ack)?;
+        if level == Ack::Memory {
+            return Ok(());
+        }
+        if let Some(refusal) = parts.log.refusal() {
+            return Err(parts.refusal_of(refusal));
+        }
+        parts.admit_to_log(tenant, bytes)
+    }
+
+    async fn submit(&self, submission: Submission<'_>) -> Result<Receipt, Refusal> {
+        let parts = &self.parts;
+        if parts.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
+        }
+        let level = parts.levels.choose(submission.ack)?;
+        let rules = parts.rules();
+        let (judged, placed) = parts.take(rules, &submission, level)?;
+        if let Some(placed) = placed {
+            parts.settle(placed, level).await?;
+        }
+        let mut receipt = Receipt {
+            ack: level,
+            accepted: judged.framed as usize,
+            duplicates: 0,
+            errors: judged.errors,
+            ids: judged.ids,
+            single: judged.single,
+        };
+        if !judged.named.is_empty() {
+            let named = parts.submit_named(rules, &submission, judged.named, &mut receipt);
+            Box::pin(named).await?;
+            receipt.errors.sort_by_key(|error| error.index);
+        }
+        parts.count(&receipt);
+        Ok(receipt)
+    }
+
+    async fn id_of_key(&self, tenant: &str, key: &str) -> Option<Uuid> {
+        let reservations = &self.parts.reservations;
+        let key = reservations.keys().of_key(tenant, key);
+        reservations.find(key).await.map(|fixed| fixed.id)
+    }
+
+    fn store(&self) -> Option<Arc<dyn Store>> {
+        self.parts.store.clone()
+    }
+}
+
+/// Runs `work` with this thread's scratch space, empty.
+fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        let done = work(scratch);
+        if scratch.capacity() > SCRATCH_BYTES_KEPT {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH_BYTES_KEPT);
+        }
+        done
+    })
+}

@@ -1,0 +1,239 @@
+//! From settings to a running ingestor: everything on disk opened in the order in which one
+//! part needs the next.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinSet;
+
+use crate::admission::Levels;
+use crate::fs::{Fs, OsFs};
+use crate::log::frame::Frame;
+use crate::log::{DataDirLock, LockError, Log, LogSettings, OpenError};
+use crate::reservation::{self, Reservations, Restoring, SystemClock};
+use crate::sink::buffer::MemoryBuffer;
+use crate::sink::drain::{self, DrainParts, DrainSettings, Drains, Need};
+use crate::submission::Ack;
+
+use super::{Ingestor, IngestorBuilder, Parts};
+
+/// Threads of the background runtime: sinks wait more than they work, and one that works on the
+/// thread must not stop the other.
+const BACKGROUND_THREADS: usize = 2;
+/// Most threads that sinks may block at the same time.
+const BLOCKING_THREADS_MAX: usize = 16;
+/// How much of the log is read at a time when reservations are restored.
+const RESTORE_READ_BYTES: usize = 1 << 20;
+
+/// Why an ingestor could not be started. Nothing on disk was changed but what recovery mends.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No sink at all, or a level that can't be given.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// Another process has the directory.
+    #[error("take the data directory failed")]
+    Lock(#[source] LockError),
+    /// The log can't be opened.
+    #[error("open the log failed")]
+    Log(#[source] OpenError),
+    /// The reservations can't be opened.
+    #[error("open the reservations failed")]
+    Reservations(#[source] reservation::OpenError),
+    /// The drains can't be started.
+    #[error("start the drains failed")]
+    Drains(#[source] drain::StartError),
+    /// The disk or a thread failed.
+    #[error("{action} failed")]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// Why it could not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}
+
+impl Ingestor {
+    pub(super) fn start(mut builder: IngestorBuilder) -> Result<Self, StartError> {
+        let levels = levels(&builder)?;
+        let fs: Arc<dyn Fs> = Arc::new(OsFs);
+        let background = Background::start().map_err(StartError::io("start threads"))?;
+        let directory = builder.data_dir.clone();
+        fs.create_dir_all(&directory).map_err(StartError::io("make the data directory"))?;
+        let lock = match builder.lock.take() {
+            Some(lock) => lock,
+            None => DataDirLock::acquire(&directory).map_err(StartError::Lock)?,
+        };
+        let log = open_log(&builder, &fs)?;
+        let reservations = open_reservations(&builder, &log, &fs)?;
+        let buffer =
+            Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
+        builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
+        let drains = start_drains(&builder, &log, &buffer, &reservations, fs, &background)?;
+        let parts = Parts {
+            levels,
+            overflow: builder.overflow,
+            log,
+            log_budget_bytes: builder.log.budget_bytes,
+            buffer,
+            drains,
+            reservations,
+            store: builder.store,
+            metrics: builder.metrics,
+            clock: builder.clock,
+            retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),
+            stored_timeout: builder.stored_timeout,
+            closing: AtomicBool::new(false),
+            background,
+            data_dir: directory,
+            lock,
+        };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+}
+
+fn levels(builder: &IngestorBuilder) -> Result<Levels, StartError> {
+    if builder.sinks.is_empty() {
+        return Err(StartError::Settings("an ingestor needs a store or a sink"));
+    }
+    if builder.ack > builder.ack_highest {
+        return Err(StartError::Settings("the default level is above the highest"));
+    }
+    let required = builder.sinks.iter().any(|sink| sink.need == Need::Required);
+    if builder.ack == Ack::Stored && !required {
+        return Err(StartError::Settings("the level stored needs a required sink"));
+    }
+    Ok(Levels { default: builder.ack, highest: builder.ack_highest })
+}
+
+fn open_log(builder: &IngestorBuilder, fs: &Arc<dyn Fs>) -> Result<Log, StartError> {
+    let settings = LogSettings {
+        dir: builder.data_dir.join("log"),
+        budget_bytes: builder.log.budget_bytes,
+        segment_bytes: builder.log.segment_bytes,
+        free_bytes_min: builder.log.free_bytes_min,
+    };
+    Log::open(settings, Arc::clone(fs), builder.metrics.log.clone()).map_err(StartError::Log)
+}
+
+/// Reads the reservations' files and, from the log, what these lack: about a second's worth.
+fn open_reservations(
+    builder: &IngestorBuilder,
+    log: &Log,
+    fs: &Arc<dyn Fs>,
+) -> Result<Reservations, StartError> {
+    let settings = reservation::Settings {
+        window: builder.idempotency_window,
+        keys_max: builder.idempotency_keys,
+        log: Some(log.id()),
+    };
+    let directory = builder.data_dir.join("reservations");
+    let clock = Arc::new(SystemClock::default());
+    let held = builder.metrics.held.clone();
+    let mut restoring = Restoring::open(&directory, Arc::clone(fs), settings, clock, held)
+        .map_err(StartError::Reservations)?;
+    let from = restoring.restore_from_seq();
+    let mut reader = log.reader(from);
+    while let Some(chunk) =
+        reader.read(RESTORE_READ_BYTES).map_err(StartError::io("read the log"))?
+    {
+        let mut at = 0;
+        while let Ok(frame) = Frame::read_proven(&chunk.bytes[at..]) {
+            frame.entries().for_each(|(_, record)| restoring.restore(&record));
+            at += frame.header().frame_bytes();
+        }
+    }
+    let log = log.clone();
+    restoring.start(move || log.end_seq()).map_err(StartError::io("start threads"))
+}
+
+fn start_drains(
+    builder: &IngestorBuilder,
+    log: &Log,
+    buffer: &Arc<MemoryBuffer>,
+    reservations: &Reservations,
+    fs: Arc<dyn Fs>,
+    background: &Background,
+) -> Result<Drains, StartError> {
+    let settings = DrainSettings {
+        batch_size: builder.batch_rows,
+        flush_interval: builder.flush_interval,
+        workers: builder.workers,
+        window_bytes: builder.window_bytes,
+        dead_letter_bytes_max: builder.dead_letter_bytes,
+        ..DrainSettings::default()
+    };
+    let before_forget = reservations.clone();
+    Drains::start(DrainParts {
+        log: Some(log.clone()),
+        buffer: Arc::clone(buffer),
+        sinks: builder.sinks.clone(),
+        dir: builder.data_dir.clone(),
+        fs,
+        settings,
+        metrics: builder.metrics.sinks.clone(),
+        held: builder.metrics.held.clone(),
+        runtime: background.handle().clone(),
+        before_forget: vec![Box::new(move |seq| before_forget.sync_up_to(seq))],
+    })
+    .map_err(StartError::Drains)
+}
+
+/// The runtime of what is not on the path of a request. Ends without waiting for tasks that
+/// block: they have had their deadline.
+#[derive(Debug)]
+pub(super) struct Background {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+    /// Keys whose clients went before their group was synced.
+    abandoned: Mutex<JoinSet<()>>,
+}
+
+impl Background {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(BACKGROUND_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("background")
+            .thread_keep_alive(Duration::from_secs(10))
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { handle, runtime: Mutex::new(Some(runtime)), abandoned: Mutex::default() })
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs what a request has left behind. It must end by itself.
+    pub(super) fn finish(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        while abandoned.try_join_next().is_some() {}
+        abandoned.spawn_on(work, &self.handle);
+    }
+
+    pub(super) fn close(&self) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,178 @@
+//! What the values mean. Each group of text is taken apart whole, so that a setting that
+//! nothing reads does not compile.
+
+use crate::submission::Ack;
+
+use super::checks;
+use super::error::Problem;
+use super::table::{
+    AckValues, DrainValues, LimitValues, ListenValues, LogValues, RepeatValues, StopValues,
+    StorageValues, TelemetryValues, Values,
+};
+use super::value::Value;
+use super::{
+    Acks, Buffer, Drain, Limits, Listen, Log, Overflow, Repeats, Settings, SettingsError, Stop,
+    Storage, StoreChoice, Telemetry,
+};
+use pulsemesh_runtime::telemetry::LogFormat;
+
+/// Proves every value, then every rule between values, and gives all problems at once.
+pub(super) fn resolve(values: &Values, warnings: Vec<String>) -> Result<Settings, SettingsError> {
+    let problems: Vec<_> =
+        values.all().into_iter().filter_map(|value| value.check().err()).collect();
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+    let mut settings = typed(values).map_err(|problem| vec![problem])?;
+    let problems = checks::problems(&settings, values);
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+    settings.warnings = warnings;
+    settings.warnings.extend(checks::warnings(&settings, values));
+    Ok(settings)
+}
+
+fn typed(values: &Values) -> Result<Settings, Problem> {
+    let Values { listen, storage, ack, log, drain, repeats, limits, stop, telemetry } = values;
+    Ok(Settings {
+        listen: Listen::of(listen)?,
+        storage: Storage::of(storage)?,
+        ack: Acks::of(ack)?,
+        log: Log::of(log)?,
+        drain: Drain::of(drain)?,
+        repeats: Repeats::of(repeats)?,
+        limits: Limits::of(limits)?,
+        stop: Stop::of(stop)?,
+        telemetry: Telemetry::of(telemetry)?,
+        warnings: Vec::new(),
+    })
+}
+
+impl Listen {
+    fn of(values: &ListenValues) -> Result<Self, Problem> {
+        let ListenValues { listen, admin_listen, threads } = values;
+        Ok(Self {
+            clients: listen.address()?,
+            admin: admin_listen.address()?,
+            threads: threads.count_as()?,
+        })
+    }
+}
+
+impl Storage {
+    fn of(values: &StorageValues) -> Result<Self, Problem> {
+        let StorageValues { data_dir, store, retention, memory_store_rows, memory_store_bytes } =
+            values;
+        let store = match store.word()? {
+            "memory" => StoreChoice::Memory {
+                rows_max: memory_store_rows.count_as()?,
+                bytes_max: memory_store_bytes.size_in_memory()?,
+            },
+            _ => StoreChoice::Embedded,
+        };
+        Ok(Self { data_dir: data_dir.path()?, store, retention: retention.time()? })
+    }
+}
+
+impl Acks {
+    fn of(values: &AckValues) -> Result<Self, Problem> {
+        let AckValues { ack, ack_max, stored_timeout, overflow, buffer_size, buffer_bytes } =
+            values;
+        Ok(Self {
+            default: level(ack)?,
+            max: level(ack_max)?,
+            stored_timeout: stored_timeout.time()?,
+            buffer: Buffer {
+                pulses_max: buffer_size.count_as()?,
+                bytes_max: buffer_bytes.size_in_memory()?,
+                overflow: match overflow.word()? {
+                    "drop" => Overflow::Drop,
+                    _ => Overflow::Refuse,
+                },
+            },
+        })
+    }
+}
+
+fn level(value: &Value) -> Result<Ack, Problem> {
+    let word = value.word()?;
+    Ack::from_name(word).ok_or_else(|| value.problem(format!("`{word}` is no level")))
+}
+
+impl Log {
+    fn of(values: &LogValues) -> Result<Self, Problem> {
+        let LogValues { log_budget, log_segment_size, disk_free_min } = values;
+        Ok(Self {
+            budget_bytes: log_budget.size()?,
+            segment_bytes: log_segment_size.size()?,
+            free_bytes_min: disk_free_min.size()?,
+        })
+    }
+}
+
+impl Drain {
+    fn of(values: &DrainValues) -> Result<Self, Problem> {
+        let DrainValues { batch_size, flush_interval, workers, window_bytes, dead_letter_budget } =
+            values;
+        Ok(Self {
+            batch_rows: batch_size.count_as()?,
+            flush_interval: flush_interval.time()?,
+            workers: workers.count_as()?,
+            window_bytes: window_bytes.size_in_memory()?,
+            dead_letter_bytes_max: dead_letter_budget.size()?,
+        })
+    }
+}
+
+impl Repeats {
+    fn of(values: &RepeatValues) -> Result<Self, Problem> {
+        let RepeatValues { idempotency_window, idempotency_keys_max } = values;
+        Ok(Self { window: idempotency_window.time()?, keys_max: idempotency_keys_max.count_as()? })
+    }
+}
+
+impl Limits {
+    fn of(values: &LimitValues) -> Result<Self, Problem> {
+        let LimitValues {
+            connections_max,
+            streams_max,
+            body_bytes_max,
+            decompressed_bytes_max,
+            bytes_in_flight,
+            header_timeout,
+            body_timeout,
+            idle_timeout,
+        } = values;
+        Ok(Self {
+            connections_max: connections_max.count_as()?,
+            streams_max: streams_max.count_as()?,
+            body_bytes_max: body_bytes_max.size_in_memory()?,
+            decompressed_bytes_max: decompressed_bytes_max.size_in_memory()?,
+            bytes_in_flight_max: bytes_in_flight.size_in_memory()?,
+            header_timeout: header_timeout.time()?,
+            body_timeout: body_timeout.time()?,
+            idle_timeout: idle_timeout.time()?,
+        })
+    }
+}
+
+impl Stop {
+    fn of(values: &StopValues) -> Result<Self, Problem> {
+        let StopValues { stop_delay, stop_drain, stop_timeout } = values;
+        let drain_within = if stop_drain.switch()? { Some(stop_timeout.time()?) } else { None };
+        Ok(Self { delay: stop_delay.time()?, drain_within })
+    }
+}
+
+impl Telemetry {
+    fn of(values: &TelemetryValues) -> Result<Self, Problem> {
+        let TelemetryValues { log_format, log_level } = values;
+        let format = match log_format.word()? {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => LogFormat::Auto,
+        };
+        Ok(Self { format, level: log_level.text.clone() })
+    }
+}

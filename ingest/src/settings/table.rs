@@ -1,0 +1,152 @@
+//! The list of all settings. `docs/settings.md`, `--help`, the keys of the file and the
+//! environment variables are made from it.
+
+use std::time::Duration;
+
+use super::definition::Fallback::{Computed, Value as Is};
+use super::definition::Kind::{Address, Level, Path, Switch, Word};
+use super::definition::{Definition, Kind, settings};
+use super::value::Value;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const TIB: u64 = 1024 * GIB;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    Kind::Size { min, max }
+}
+
+const fn time(min: Duration, max: Duration) -> Kind {
+    Kind::Time { min, max }
+}
+
+/// Bounds of the timeouts that a client meets: below, an honest client on a slow line is cut
+/// off; above, a silent one holds its place.
+const CLIENT_TIME: Kind = time(Duration::from_millis(100), HOUR);
+
+settings! {
+    listen: ListenValues = "Listening" {
+        /// Where clients send pulses and ask for them.
+        listen = "listen", "PULSEMESH_LISTEN", Address, Is("127.0.0.1:8080");
+        /// Where the platform asks: /metrics, /livez, /readyz, /version.
+        admin_listen = "admin-listen", "PULSEMESH_ADMIN_LISTEN", Address, Is("127.0.0.1:8081");
+        /// Threads that serve clients.
+        threads = "threads", "PULSEMESH_THREADS", count(1, 1024), Computed("one for each core");
+    }
+
+    storage: StorageValues = "Storage" {
+        /// Directory of the log, the embedded store and the dead letters; one process at a time.
+        data_dir = "data-dir", "PULSEMESH_DATA_DIR", Path, Is("./pulsemesh-data");
+        /// Where pulses can be queried: on disk, or in memory until the process ends.
+        store = "store", "PULSEMESH_STORE", Word(&["memory", "embedded"]), Is("embedded");
+        /// How long a pulse is kept, by its event time; an older one is rejected.
+        retention = "retention", "PULSEMESH_RETENTION",
+            time(HOUR, Duration::from_secs(3650 * 24 * 3600)), Is("7d");
+        /// Most pulses in the memory store; beyond, the oldest go.
+        memory_store_rows = "memory-store-rows", "PULSEMESH_MEMORY_STORE_ROWS",
+            count(1, 1_000_000_000), Is("1000000");
+        /// Most bytes in the memory store; beyond, the oldest pulses go.
+        memory_store_bytes = "memory-store-bytes", "PULSEMESH_MEMORY_STORE_BYTES",
+            size(MIB, TIB), Is("256MiB");
+    }
+
+    ack: AckValues = "Acknowledgement" {
+        /// What an answer means unless the request asks otherwise: queued in memory, synced to
+        /// the log, or written by every required sink.
+        ack = "ack", "PULSEMESH_ACK", Word(&["memory", "durable", "stored"]), Is("durable");
+        /// The highest level that a request may ask for.
+        ack_max = "ack-max", "PULSEMESH_ACK_MAX",
+            Word(&["memory", "durable", "stored"]), Is("stored");
+        /// How long a request that asked for `stored` waits before its 503; the pulse stays logged.
+        stored_timeout = "stored-timeout", "PULSEMESH_STORED_TIMEOUT", CLIENT_TIME, Is("30s");
+        /// What happens to a pulse of level `memory` when the buffer is full: 503, or 202 and a
+        /// counter.
+        overflow = "overflow", "PULSEMESH_OVERFLOW", Word(&["refuse", "drop"]), Is("refuse");
+        /// Most pulses that only memory holds.
+        buffer_size = "buffer-size", "PULSEMESH_BUFFER_SIZE", count(1, 100_000_000), Is("100000");
+        /// Most bytes of pulses that only memory holds.
+        buffer_bytes = "buffer-bytes", "PULSEMESH_BUFFER_BYTES", size(MIB, TIB), Is("64MiB");
+    }
+
+    log: LogValues = "Log" {
+        /// Most bytes in the log that the store has not taken yet; beyond, 503.
+        log_budget = "log-budget", "PULSEMESH_LOG_BUDGET", size(16 * MIB, 1024 * TIB), Is("1GiB");
+        /// Size of one file of the log.
+        log_segment_size = "log-segment-size", "PULSEMESH_LOG_SEGMENT_SIZE", size(MIB, GIB),
+            Computed("a 16th of --log-budget, 1MiB to 64MiB");
+        /// Free space on the disk below which the log refuses.
+        disk_free_min = "disk-free-min", "PULSEMESH_DISK_FREE_MIN",
+            size(0, 1024 * TIB), Is("256MiB");
+    }
+
+    drain: DrainValues = "Batches" {
+        /// Most pulses that are written to the store at once.
+        batch_size = "batch-size", "PULSEMESH_BATCH_SIZE", count(1, 100_000), Is("5000");
+        /// Longest time that a pulse waits for its batch to fill.
+        flush_interval = "flush-interval", "PULSEMESH_FLUSH_INTERVAL",
+            time(Duration::from_millis(1), Duration::from_secs(60)), Is("100ms");
+        /// Batches that are written at the same time.
+        workers = "workers", "PULSEMESH_WORKERS", count(1, 256), Is("2");
+        /// Bytes of the log that are read ahead for each sink.
+        window_bytes = "window-bytes", "PULSEMESH_WINDOW_BYTES", size(MIB, GIB), Is("16MiB");
+        /// Most bytes of pulses that the store can't take, kept with their reason.
+        dead_letter_budget = "dead-letter-budget", "PULSEMESH_DEAD_LETTER_BUDGET",
+            size(MIB, TIB), Is("256MiB");
+    }
+
+    repeats: RepeatValues = "Repeats" {
+        /// How long an `event_id` or `Idempotency-Key` is recognised as a repeat.
+        idempotency_window = "idempotency-window", "PULSEMESH_IDEMPOTENCY_WINDOW",
+            time(Duration::from_secs(60), Duration::from_secs(7 * 24 * 3600)), Is("30m");
+        /// Most ids and keys in that window, which memory and disk hold; beyond, 503.
+        idempotency_keys_max = "idempotency-keys-max", "PULSEMESH_IDEMPOTENCY_KEYS_MAX",
+            count(1_000, 1_000_000_000), Is("2000000");
+    }
+
+    limits: LimitValues = "Limits on clients" {
+        /// Most connections; beyond, the longest idle one goes or the new one gets 503.
+        connections_max = "connections-max", "PULSEMESH_CONNECTIONS_MAX",
+            count(1, 1_000_000), Is("4096");
+        /// Most requests at once on one HTTP/2 connection.
+        streams_max = "streams-max", "PULSEMESH_STREAMS_MAX", count(1, 10_000), Is("128");
+        /// Largest body as it is sent.
+        body_bytes_max = "body-bytes-max", "PULSEMESH_BODY_BYTES_MAX", size(KIB, GIB), Is("8MiB");
+        /// Largest body once decompressed.
+        decompressed_bytes_max = "decompressed-bytes-max", "PULSEMESH_DECOMPRESSED_BYTES_MAX",
+            size(KIB, GIB), Is("32MiB");
+        /// Most bytes of bodies of all requests that are not answered; beyond, 503.
+        bytes_in_flight = "bytes-in-flight", "PULSEMESH_BYTES_IN_FLIGHT",
+            size(64 * KIB, TIB), Is("64MiB");
+        /// Time for a request's head.
+        header_timeout = "header-timeout", "PULSEMESH_HEADER_TIMEOUT", CLIENT_TIME, Is("10s");
+        /// Time for a request's body.
+        body_timeout = "body-timeout", "PULSEMESH_BODY_TIMEOUT", CLIENT_TIME, Is("30s");
+        /// Time that a connection may idle between requests.
+        idle_timeout = "idle-timeout", "PULSEMESH_IDLE_TIMEOUT", CLIENT_TIME, Is("75s");
+    }
+
+    stop: StopValues = "Stop" {
+        /// Time to go on accepting after SIGTERM, for load balancers to notice.
+        stop_delay = "stop-delay", "PULSEMESH_STOP_DELAY", time(Duration::ZERO, HOUR), Is("0s");
+        /// Exit only when the log and the dead letters are empty, or after --stop-timeout.
+        stop_drain = "stop-drain", "PULSEMESH_STOP_DRAIN", Switch, Is("false");
+        /// Longest time that --stop-drain takes.
+        stop_timeout = "stop-timeout", "PULSEMESH_STOP_TIMEOUT", time(SECOND, DAY), Is("60s");
+    }
+
+    telemetry: TelemetryValues = "Telemetry" {
+        /// How log lines look; auto is text on a terminal, else one JSON object a line.
+        log_format = "log-format", "PULSEMESH_LOG_FORMAT",
+            Word(&["auto", "text", "json"]), Is("auto");
+        /// Which log lines are written.
+        log_level = "log-level", "PULSEMESH_LOG", Level, Is("info");
+    }
+}

@@ -1,0 +1,101 @@
+//! A segment of dead letters as bytes. Pure. A record's header has a checksum of its own, so
+//! that damage to one letter costs that letter alone.
+//!
+//! ```text
+//! file    u32 magic   u32 format version   u32 CRC32C of these 8 bytes   records
+//! record  u32 magic   u32 body length   u32 CRC32C of the body   u32 CRC32C of these 12 bytes   body
+//! ```
+
+use std::io;
+
+use super::letter::Letter;
+
+/// The format that is written; an older one stays readable, a newer one is refused.
+pub(super) const VERSION: u32 = 1;
+pub(super) const FILE_HEADER_BYTES: usize = 12;
+const FILE_MAGIC: u32 = 0x4C44_4D50;
+const RECORD_MAGIC: u32 = 0x5244_4D50;
+const RECORD_HEADER_BYTES: usize = 16;
+
+/// What is found in a segment, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// A sound record's body.
+    Record(&'a [u8]),
+    /// Bytes that are no record, with sound ones behind them or of a whole record's length.
+    Damaged,
+    /// From this offset on the last write did not reach the disk.
+    Torn(usize),
+}
+
+pub(super) fn file_name(number: u64) -> String {
+    format!("letters-{number:016}.pmdl")
+}
+
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix("letters-")?.strip_suffix(".pmdl")?.parse().ok()
+}
+
+pub(super) fn file_header() -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..4].copy_from_slice(&FILE_MAGIC.to_le_bytes());
+    header[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..8]);
+    header[8..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// The format version of a segment, if its header is sound.
+pub(super) fn version(bytes: &[u8]) -> Option<u32> {
+    let sound = u32_at(bytes, 0)? == FILE_MAGIC && u32_at(bytes, 8)? == crc32c::crc32c(&bytes[..8]);
+    sound.then_some(u32_at(bytes, 4)?)
+}
+
+pub(super) fn put_record(bytes: &mut Vec<u8>, letter: &Letter) -> io::Result<()> {
+    let at = bytes.len();
+    bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+    letter.encode(bytes)?;
+    let (head, body) = bytes[at..].split_at_mut(RECORD_HEADER_BYTES);
+    head[0..4].copy_from_slice(&RECORD_MAGIC.to_le_bytes());
+    head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[8..12].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    let crc = crc32c::crc32c(&head[..12]);
+    head[12..16].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+/// Walks a segment; where a header is damaged, on to the next sound one.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    let mut at = FILE_HEADER_BYTES;
+    std::iter::from_fn(move || {
+        if at >= bytes.len() {
+            return None;
+        }
+        let Some(end) = record_end(bytes, at) else {
+            let next = (at + 1..bytes.len()).find(|next| record_end(bytes, *next).is_some());
+            let torn = at;
+            at = next.unwrap_or(bytes.len());
+            return Some(if next.is_some() { Piece::Damaged } else { Piece::Torn(torn) });
+        };
+        let (start, cut) = (at, end > bytes.len());
+        at = end;
+        if cut {
+            return Some(Piece::Torn(start));
+        }
+        let body = &bytes[start + RECORD_HEADER_BYTES..end];
+        let sound = u32_at(bytes, start + 8) == Some(crc32c::crc32c(body));
+        Some(if sound { Piece::Record(body) } else { Piece::Damaged })
+    })
+}
+
+/// Where the record at `at` ends, which may be beyond the file.
+fn record_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let head = bytes.get(at..at + RECORD_HEADER_BYTES)?;
+    let sound = u32_at(head, 0)? == RECORD_MAGIC
+        && u32_at(head, 12)? == crc32c::crc32c(&head[..RECORD_HEADER_BYTES - 4]);
+    sound.then_some(at + RECORD_HEADER_BYTES + u32_at(head, 4)? as usize)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}

@@ -1,0 +1,284 @@
+//! Draining: every sink reads the log and the memory buffer behind its own cursor, tenants in
+//! turn, and writes batches until each pulse is stored or a dead letter. A slow or stuck sink
+//! delays nobody but itself.
+
+mod backoff;
+pub(crate) mod board;
+mod job;
+mod keeper;
+mod lane;
+mod ledger;
+mod reader;
+mod restore;
+mod settings;
+mod sink_drain;
+mod start;
+#[cfg(test)]
+pub(crate) mod tests;
+mod window;
+#[cfg(test)]
+mod window_tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::SinkState;
+use super::dead_letter::DeadLetters;
+use super::shares::Shares;
+use super::source::Source;
+
+use board::Board;
+use sink_drain::SinkDrain;
+
+pub use board::{Finish, Finished, Stopped};
+pub use keeper::BeforeForget;
+pub use ledger::SinkLedger;
+pub use settings::{DrainSettings, Need, RetrySettings, SinkRegistration, StartError};
+pub use start::DrainParts;
+
+/// The least time that is kept for the last cursors when the drains stop.
+const CURSORS_SHARE: u32 = 4;
+const CURSORS_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// All drains of a process.
+pub struct Drains {
+    sinks: Vec<Arc<SinkDrain>>,
+    log: Option<Arc<Board>>,
+    memory: Arc<Board>,
+    letters: Arc<DeadLetters>,
+    shares: Arc<Shares>,
+    stop: Arc<StopSignal>,
+    threads: Mutex<Option<Threads>>,
+    /// The first thread that died, which none should.
+    died: watch::Sender<Option<String>>,
+}
+
+/// What waits for the sinks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Pulses that some required sink has not finished.
+    pub pulses: u64,
+    /// About how many bytes they are.
+    pub bytes: u64,
+    /// By sink, required sinks first.
+    pub sinks: Vec<SinkBacklog>,
+}
+
+/// What waits for one sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkBacklog {
+    /// The sink's name.
+    pub sink: String,
+    /// Whether the log waits for it.
+    pub required: bool,
+    /// Pulses that it has not finished.
+    pub pulses: u64,
+    /// How long ago the oldest of them was received; zero without one.
+    pub oldest_age: Duration,
+    /// Whether it could write now.
+    pub state: SinkState,
+}
+
+/// When the drains must be gone.
+#[derive(Debug, Default)]
+struct StopSignal {
+    stopping: AtomicBool,
+    readers: Mutex<Option<Instant>>,
+}
+
+impl StopSignal {
+    fn deadline(&self) -> Option<Instant> {
+        if !self.stopping.load(Ordering::SeqCst) {
+            return None;
+        }
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, deadline: Instant) {
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The two threads of each sink, and the one that watches the log for all.
+struct Threads {
+    readers: Vec<Thread>,
+    keepers: Vec<Keeping>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+struct Keeping {
+    thread: Thread,
+    stop: mpsc::Sender<Instant>,
+}
+
+impl fmt::Debug for Drains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drains").field("sinks", &self.sinks).finish_non_exhaustive()
+    }
+}
+
+impl Drains {
+    /// Resolves when every required sink has finished `count` numbers of a source from
+    /// `first_seq` on.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the drains stop before that.
+    pub fn finished(&self, source: Source, first_seq: u64, count: u64) -> Finished {
+        let board = match (source, &self.log) {
+            (Source::Log, Some(log)) => log,
+            _ => &self.memory,
+        };
+        board.finished(first_seq, count)
+    }
+
+    /// Writes what waits for a full batch; resolves when all that was accepted before the call
+    /// is finished by every required sink.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the drains stop before that.
+    pub async fn flush(&self) -> Result<(), Stopped> {
+        let ends: Vec<_> = self.boards().map(|board| (board, board.source.end_seq())).collect();
+        for sink in &self.sinks {
+            for (board, end) in &ends {
+                sink.flush_to[board.kind.index()].fetch_max(*end, Ordering::SeqCst);
+            }
+            sink.bell.ring_loud();
+        }
+        for (board, end) in ends {
+            board.finished(0, end).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing waits for a full batch any more.
+    pub fn seal(&self) {
+        for sink in &self.sinks {
+            sink.sealed.store(true, Ordering::SeqCst);
+            sink.bell.ring_loud();
+        }
+    }
+
+    /// What waits for the sinks now.
+    pub fn backlog(&self) -> Backlog {
+        let required = || self.sinks.iter().filter(|sink| sink.is_required());
+        let (mut pulses, mut bytes) = (0, 0);
+        for board in self.boards() {
+            pulses += required().map(|sink| board.unfinished(sink.index)).max().unwrap_or(0);
+            bytes += board.source.bytes_from(board.required_low());
+        }
+        Backlog { pulses, bytes, sinks: self.sinks.iter().map(|sink| self.waits(sink)).collect() }
+    }
+
+    fn waits(&self, drain: &SinkDrain) -> SinkBacklog {
+        SinkBacklog {
+            sink: drain.name.clone(),
+            required: drain.is_required(),
+            pulses: self.boards().map(|board| board.unfinished(drain.index)).sum(),
+            oldest_age: keeper::oldest_age(drain),
+            state: drain.sink.state(),
+        }
+    }
+
+    /// Bytes accepted and not finished, by tenant.
+    pub fn shares(&self) -> &Arc<Shares> {
+        &self.shares
+    }
+
+    /// Pulses that the slowest required sink finishes a second, or did when it last had any.
+    pub fn rows_per_second(&self) -> f64 {
+        let rates = self.sinks.iter().filter(|sink| sink.is_required());
+        rates
+            .map(|sink| f64::from_bits(sink.rate.load(Ordering::Relaxed)))
+            .min_by(f64::total_cmp)
+            .unwrap_or(0.0)
+    }
+
+    /// Resolves with the name of the first thread that dies of a defect. The process should
+    /// stop then: nothing is lost, but a sink is no longer served.
+    pub async fn died(&self) -> String {
+        let mut died = self.died.subscribe();
+        match died.wait_for(Option::is_some).await {
+            Ok(name) => name.clone().unwrap_or_default(),
+            // The sender lives as long as this borrow.
+            Err(_closed) => std::future::pending().await,
+        }
+    }
+
+    /// Where each sink's pulses are, required sinks first.
+    pub fn ledger(&self) -> Vec<SinkLedger> {
+        let boards = (self.log.as_deref(), &*self.memory);
+        let ledger =
+            |sink: &Arc<SinkDrain>| SinkLedger::take(&sink.name, sink.index, &*sink.sink, boards);
+        self.sinks.iter().map(ledger).collect()
+    }
+
+    /// The dead letters of all sinks.
+    pub fn dead_letters(&self) -> &Arc<DeadLetters> {
+        &self.letters
+    }
+
+    /// Writes what was read, and all that only memory holds; gives up what is not written at
+    /// `deadline`, writes the cursors and ends. The log keeps what is not finished.
+    pub async fn stop(&self, deadline: Instant) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let readers_end = deadline - (left / CURSORS_SHARE).min(CURSORS_TIME_MAX);
+        self.stop.set(readers_end);
+        for sink in &self.sinks {
+            sink.sealed.store(true, Ordering::SeqCst);
+            sink.stopping.store(true, Ordering::SeqCst);
+            sink.backoff.hurry();
+            sink.bell.ring_loud();
+        }
+        for thread in threads.readers {
+            thread.end(deadline).await;
+        }
+        for keeping in &threads.keepers {
+            // One that has died already has no use for it.
+            let _dead = keeping.stop.send(deadline);
+        }
+        for keeping in threads.keepers {
+            keeping.thread.end(deadline).await;
+        }
+        self.boards().for_each(|board| board.stop());
+    }
+
+    fn boards(&self) -> impl Iterator<Item = &Arc<Board>> {
+        self.log.iter().chain([&self.memory])
+    }
+}
+
+impl Drop for Drains {
+    /// Without a stop before, all writes are given up and no cursor is written.
+    fn drop(&mut self) {
+        self.stop.set(Instant::now());
+        for sink in &self.sinks {
+            sink.bell.ring_loud();
+        }
+        self.boards().for_each(|board| board.stop());
+    }
+}
+
+impl Thread {
+    /// Waits for its end; leaves it alone when it hangs in a call beyond the deadline.
+    async fn end(self, deadline: Instant) {
+        let name = self.handle.thread().name().unwrap_or_default().to_owned();
+        match tokio::time::timeout_at(deadline.into(), self.ended).await {
+            // The sender is dropped with the thread's last step.
+            Ok(_) if self.handle.join().is_ok() => {}
+            Ok(_) => tracing::error!(thread = name, "thread panicked"),
+            Err(_elapsed) => tracing::warn!(thread = name, "thread did not end in time"),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Starts the drains: finds where each sink goes on and gives it its threads.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::fs::Fs;
+use crate::log::Log;
+use crate::metrics::{HeldMetrics, SinkMetrics};
+use crate::sink::bell::Bell;
+use crate::sink::buffer::MemoryBuffer;
+use crate::sink::cursor::cursor_path;
+use crate::sink::dead_letter::{DeadLetters, Known};
+use crate::sink::log_source::LogSource;
+use crate::sink::shares::Shares;
+use crate::sink::source::{FrameSource, Source};
+
+use super::board::{Board, Place};
+use super::keeper::{BeforeForget, Forgetter, Keeper, KeptLog};
+use super::lane::Lane;
+use super::reader::Reader;
+use super::sink_drain::SinkDrain;
+use super::{
+    DrainSettings, Drains, Keeping, Need, SinkRegistration, StartError, Thread, Threads, restore,
+    settings,
+};
+
+/// How late the watch of an idle log notices a stop.
+const WATCH_WAIT: Duration = Duration::from_millis(50);
+const WATCH_PAUSE: Duration = Duration::from_millis(1);
+
+/// Everything that drains are made of.
+pub struct DrainParts {
+    /// The log; `None` where all is held in memory.
+    pub log: Option<Log>,
+    /// Pulses that only memory holds.
+    pub buffer: Arc<MemoryBuffer>,
+    /// Where batches go.
+    pub sinks: Vec<SinkRegistration>,
+    /// The data directory: cursors go to `sinks/`, dead letters to `dead-letters/`.
+    pub dir: PathBuf,
+    /// The file system that it lies on.
+    pub fs: Arc<dyn Fs>,
+    /// Sizes and times.
+    pub settings: DrainSettings,
+    /// Metrics of sinks.
+    pub metrics: SinkMetrics,
+    /// Metrics of the buffer.
+    pub held: HeldMetrics,
+    /// Where writes run; must have threads of its own.
+    pub runtime: Handle,
+    /// Told before the log forgets.
+    pub before_forget: Vec<BeforeForget>,
+}
+
+impl std::fmt::Debug for DrainParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DrainParts").field("sinks", &self.sinks).finish_non_exhaustive()
+    }
+}
+
+impl Drains {
+    /// Finds where each sink goes on, and starts draining. Blocking.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong with names, files or a missing sink.
+    pub fn start(mut parts: DrainParts) -> Result<Self, StartError> {
+        let log = parts.log.take().map(LogSource::new).transpose();
+        let log = log.map_err(StartError::Log)?;
+        Self::start_from(log.map(|log| Arc::new(log) as Arc<dyn FrameSource>), parts)
+    }
+
+    fn start_from(
+        log: Option<Arc<dyn FrameSource>>,
+        mut parts: DrainParts,
+    ) -> Result<Self, StartError> {
+        settings::check_names(&parts.sinks)?;
+        parts.sinks.sort_by_key(|sink| sink.need != Need::Required);
+        let required = parts.sinks.iter().filter(|sink| sink.need == Need::Required).count();
+        let (letters, known) = parts.open_files()?;
+        let memory: Arc<dyn FrameSource> = Arc::clone(&parts.buffer) as _;
+        let places = parts.sinks.iter().map(|_| Place::default()).collect();
+        let memory = Arc::new(Board::new(Source::Memory, memory, places, required));
+        let log = match log {
+            Some(log) => {
+                let places = parts.places_in_log(&*log, &known)?;
+                Some(Arc::new(Board::new(Source::Log, log, places, required)))
+            }
+            None => {
+                parts.register(None)?;
+                None
+            }
+        };
+        let shares = Arc::new(Shares::new(required));
+        if let Some(board) = &log {
+            count_backlog(board, &shares, required);
+        }
+        let sinks = std::mem::take(&mut parts.sinks).into_iter().enumerate();
+        let sinks = sinks.map(|(index, sink)| {
+            let letters = Arc::clone(&letters);
+            Arc::new(SinkDrain::new(index, sink, &parts.settings, letters, &parts.metrics))
+        });
+        let sinks = sinks.collect();
+        let (stop, threads) = (Arc::default(), Mutex::new(None));
+        let died = watch::Sender::new(None);
+        let drains = Self { sinks, log, memory, letters, shares, stop, threads, died };
+        drains.subscribe(&parts, required);
+        drains.start_threads(parts)?;
+        Ok(drains)
+    }
+
+    fn subscribe(&self, parts: &DrainParts, required: usize) {
+        let bells: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.bell)).collect();
+        let lags = self.sinks.iter().filter_map(|sink| match sink.need {
+            Need::Required => None,
+            Need::BestEffort { lag_bytes_max } => Some(lag_bytes_max),
+        });
+        parts.buffer.attach(required, self.sinks.len(), lags.max().unwrap_or(0), bells);
+    }
+
+    fn start_threads(&self, parts: DrainParts) -> Result<(), StartError> {
+        let needs = self.sinks.iter().map(|sink| sink.need).collect();
+        let sinks_dir = parts.sinks_dir();
+        let before_forget = parts.before_forget;
+        let forgetter = self
+            .log
+            .as_ref()
+            .map(|board| Arc::new(Forgetter::new(Arc::clone(board), needs, before_forget)));
+        let (mut readers, mut keepers) = (Vec::new(), Vec::new());
+        for sink in &self.sinks {
+            readers.push(self.start_reader(sink, &parts.runtime).map_err(StartError::Thread)?);
+            let kept_log = self.log.as_ref().zip(forgetter.as_ref());
+            let keeper = Keeper {
+                drain: Arc::clone(sink),
+                log: kept_log.map(|(board, forgetter)| KeptLog {
+                    board: Arc::clone(board),
+                    forgetter: Arc::clone(forgetter),
+                    fs: Arc::clone(&parts.fs),
+                    path: cursor_path(&sinks_dir, &sink.name),
+                }),
+                memory: Arc::clone(&self.memory),
+                buffer: Arc::clone(&parts.buffer),
+                held: parts.held.clone(),
+                runtime: parts.runtime.clone(),
+            };
+            let (stop, stopped) = mpsc::channel();
+            let name = format!("cursor-{}", sink.name);
+            let thread =
+                self.spawn(name, move || keeper.run(&stopped)).map_err(StartError::Thread)?;
+            keepers.push(Keeping { thread, stop });
+        }
+        if let Some(log) = &self.log {
+            let bells: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.bell)).collect();
+            let (source, stop) = (Arc::clone(&log.source), Arc::clone(&self.stop));
+            let watch = move || watch(&*source, &bells, || stop.deadline().is_some());
+            readers.push(self.spawn("drain-watch".to_owned(), watch).map_err(StartError::Thread)?);
+        }
+        let threads = Threads { readers, keepers };
+        *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(threads);
+        Ok(())
+    }
+
+    fn start_reader(&self, sink: &Arc<SinkDrain>, runtime: &Handle) -> io::Result<Thread> {
+        let lane = |board: &Arc<Board>| {
+            Lane::new(Arc::clone(sink), Arc::clone(board), Arc::clone(&self.shares))
+        };
+        let lanes = self.log.iter().chain([&self.memory]).map(lane).collect();
+        let reader = Reader::new(Arc::clone(sink), lanes, runtime.clone());
+        let stop = Arc::clone(&self.stop);
+        self.spawn(format!("drain-{}", sink.name), move || reader.run(|| stop.deadline()))
+    }
+
+    fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let (end, ended) = oneshot::channel();
+        let (died, me) = (self.died.clone(), name.clone());
+        let handle = thread::Builder::new().name(name).spawn(move || {
+            // Dropped when the work is over, also when it panics.
+            let _end = Ending { _end: end, died, name: me };
+            work();
+        })?;
+        Ok(Thread { handle, ended })
+    }
+}
+
+impl DrainParts {
+    fn sinks_dir(&self) -> PathBuf {
+        self.dir.join("sinks")
+    }
+
+    fn open_files(&self) -> Result<(Arc<DeadLetters>, Known), StartError> {
+        let sinks_dir = self.sinks_dir();
+        let made = self.fs.create_dir_all(&sinks_dir).and_then(|()| self.fs.sync_dir(&self.dir));
+        made.map_err(|source| StartError::Io { path: sinks_dir, source })?;
+        let (letters, known) = DeadLetters::open(
+            Arc::clone(&self.fs),
+            self.dir.join("dead-letters"),
+            self.settings.dead_letter_bytes_max,
+        )?;
+        self.metrics.dead_letter_bytes.set(i64::try_from(letters.bytes()).unwrap_or(i64::MAX));
+        let capacity = i64::try_from(self.buffer.pulses_max()).unwrap_or(i64::MAX);
+        self.held.buffer_capacity.set(capacity);
+        Ok((Arc::new(letters), known))
+    }
+
+    fn register(&self, log: Option<&dyn FrameSource>) -> Result<(), StartError> {
+        let forget = &self.settings.forget;
+        restore::register(&*self.fs, &self.sinks_dir(), &self.sinks, forget, log)
+    }
+
+    fn places_in_log(
+        &self,
+        log: &dyn FrameSource,
+        known: &Known,
+    ) -> Result<Vec<Place>, StartError> {
+        self.register(Some(log))?;
+        let sinks_dir = self.sinks_dir();
+        let place = |sink: &SinkRegistration| {
+            let named = (&*sink.name, &*sink.sink);
+            restore::place_in_log(&*self.fs, &sinks_dir, named, log, known)
+        };
+        self.sinks.iter().map(place).collect()
+    }
+}
+
+/// Rings for every growth of the log. The pause keeps group commits from waking it one by one
+/// while the drains are awake anyway.
+fn watch(source: &dyn FrameSource, bells: &[Arc<Bell>], stopping: impl Fn() -> bool) {
+    let mut seen = source.end_seq();
+    while !stopping() {
+        let end_seq = source.wait_beyond(seen, WATCH_WAIT);
+        if end_seq > seen {
+            bells.iter().for_each(|bell| bell.ring());
+            thread::sleep(WATCH_PAUSE);
+        }
+        seen = end_seq;
+    }
+}
+
+/// Tells that a thread has ended, and how.
+struct Ending {
+    _end: oneshot::Sender<()>,
+    died: watch::Sender<Option<String>>,
+    name: String,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(thread = self.name, "thread died");
+            self.died.send_if_modified(|first| {
+                let is_first = first.is_none();
+                first.get_or_insert_with(|| self.name.clone());
+                is_first
+            });
+        }
+    }
+}
+
+fn count_backlog(board: &Board, shares: &Shares, required: usize) {
+    let (low, end) = (board.required_low(), board.source.end_seq());
+    board.source.set_low(low);
+    let starts = (0..required).map(|sink| board.low(sink)).collect();
+    shares.set_backlog(board.source.bytes_from(low), end, starts);
+}

@@ -1,0 +1,7 @@
+//! Drains as their users see them.
+
+mod answers;
+mod histories;
+mod restarts;
+pub(crate) mod rig;
+mod turns;

@@ -1,0 +1,367 @@
+//! The store behind its asynchronous face: the opened database, the commit lock, and how it comes
+//! back after a fault. Blocking; called on blocking threads only.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::fs::{Fs, OsFs};
+use crate::sink::{Batch, LogId, SeqSet, Written};
+use crate::store::{Count, CountQuery, Page, PulseQuery, Row};
+
+use super::codec::LogProgress;
+use super::commit::{Committer, Finishes, Logs};
+use super::database::{Database, DatabaseError};
+use super::prepare::{Bounds, Placement, Prepared, prepare};
+use super::read::Reader;
+use super::{EmbeddedSettings, OpenError, format};
+
+/// Parts that the retention is divided into: a row is kept longer by one part at most.
+const WINDOWS_PER_RETENTION: u32 = 16;
+/// The shortest window: each costs two keyspaces with memtables and files of their own.
+const WINDOW_MIN: Duration = Duration::from_secs(5 * 60);
+/// How long after a failed attempt to open the database again the next waits: a full disk stays
+/// full for a while, and each attempt reads the journals.
+const REOPEN_PAUSE: Duration = Duration::from_secs(2);
+/// Where in the store's directory the database is.
+const DATABASE: &str = "db";
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Error)]
+pub(super) enum UseError {
+    /// It can't be used now.
+    #[error("embedded store is down: {0}")]
+    Down(String),
+    /// The disk is too full to write.
+    #[error("disk has {free} bytes free and needs {needed}")]
+    DiskFull { free: u64, needed: u64 },
+    /// The free space could not be asked for.
+    #[error("look at the disk's free space failed")]
+    Disk(#[source] std::io::Error),
+    /// The database failed.
+    #[error("embedded store failed")]
+    Database(#[from] DatabaseError),
+    /// The answer would be too large.
+    #[error("too many counts")]
+    TooManyCounts,
+}
+
+/// The state of one store.
+pub(super) struct State {
+    id: Uuid,
+    directory: PathBuf,
+    settings: EmbeddedSettings,
+    window_ms: i64,
+    retention_ms: i64,
+    /// Written only to close and open again; every use holds it shared.
+    database: RwLock<Option<Database>>,
+    committer: Mutex<Committer>,
+    logs: Logs,
+    health: Mutex<Health>,
+}
+
+/// What keeps batches from being written.
+#[derive(Debug, Default)]
+struct Health {
+    fault: Option<Fault>,
+    /// Why the last batch was refused, though the database is sound.
+    refusal: Option<String>,
+}
+
+/// Why the database is not to be used until it was opened again.
+#[derive(Debug)]
+struct Fault {
+    reason: String,
+    retry_at: Instant,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn open(directory: &Path, settings: EmbeddedSettings) -> Result<Self, OpenError> {
+        let id = format::check_or_create(directory)?;
+        let database = Database::open(&directory.join(DATABASE)).map_err(open_error)?;
+        let committer = Committer::read(&database).map_err(open_error)?;
+        let logs = Logs::default();
+        logs.read(&database).map_err(open_error)?;
+        let window = (settings.retention / WINDOWS_PER_RETENTION).max(WINDOW_MIN);
+        Ok(Self {
+            id,
+            directory: directory.to_owned(),
+            window_ms: milliseconds(window),
+            retention_ms: milliseconds(settings.retention),
+            settings,
+            database: RwLock::new(Some(database)),
+            committer: Mutex::new(committer),
+            logs,
+            health: Mutex::default(),
+        })
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(super) fn write(&self, batch: &Batch) -> Result<Written, UseError> {
+        let written = self
+            .reopen_if_down()
+            .and_then(|()| self.check_disk())
+            .and_then(|()| self.using(|database| self.prepare_and_commit(database, batch)));
+        self.note_fault(&written);
+        let refusal = written.as_ref().err().map(ToString::to_string);
+        self.lock_health().refusal = refusal;
+        written
+    }
+
+    fn prepare_and_commit(&self, database: &Database, batch: &Batch) -> Result<Written, UseError> {
+        let finishes = batch.log().map(|log| Finishes { log, below: batch.finished_below() });
+        loop {
+            let place = self.place(database, batch.log());
+            let prepared = prepare(batch, &place);
+            let mut committer = self.lock_committer();
+            // The same rows may be under way twice, where a caller gave one write up.
+            if finishes.is_some_and(|finishes| self.logs.holds_any(finishes.log, &prepared.fresh)) {
+                continue;
+            }
+            let Prepared { rows, held, expired, .. } = prepared;
+            committer.commit(database, &self.logs, prepared, finishes)?;
+            return Ok(Written { rows: rows + held, expired });
+        }
+    }
+
+    fn place<'d>(&self, database: &'d Database, log: Option<LogId>) -> Place<'d> {
+        let held = log.and_then(|log| self.progress(log));
+        Place {
+            database,
+            held: held.map(|known| known.progress.finished).unwrap_or_default(),
+            expired_ms: (self.settings.clock)().saturating_sub(self.retention_ms),
+            window_ms: self.window_ms,
+        }
+    }
+
+    pub(super) fn progress(&self, log: LogId) -> Option<LogProgress> {
+        self.logs.progress(log)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), UseError> {
+        let synced = self.using(|database| Ok(database.sync()?));
+        self.note_fault(&synced);
+        synced
+    }
+
+    pub(super) fn sweep(&self) -> Result<usize, UseError> {
+        let end_ms = (self.settings.clock)().saturating_sub(self.retention_ms);
+        let swept = self.using(|database| {
+            let mut committer = self.lock_committer();
+            committer.forget_counts();
+            Ok(database.drop_windows(end_ms)?)
+        });
+        self.note_fault(&swept);
+        swept
+    }
+
+    pub(super) fn page(&self, query: &PulseQuery) -> Result<Page, UseError> {
+        self.using(|database| Ok(Reader::new(database).page(query)?))
+    }
+
+    pub(super) fn row(&self, tenant: &str, id: Uuid) -> Result<Option<Row>, UseError> {
+        self.using(|database| Ok(Reader::new(database).row(tenant, id)?))
+    }
+
+    pub(super) fn counts(&self, query: &CountQuery) -> Result<Vec<Count>, UseError> {
+        self.using(|database| Reader::new(database).counts(query)?.ok_or(UseError::TooManyCounts))
+    }
+
+    /// Why it can't be written to now, if it can't.
+    pub(super) fn down(&self) -> Option<String> {
+        let health = self.lock_health();
+        health.fault.as_ref().map(|fault| fault.reason.clone()).or_else(|| health.refusal.clone())
+    }
+
+    fn using<T>(&self, f: impl FnOnce(&Database) -> Result<T, UseError>) -> Result<T, UseError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            return Err(UseError::Down(self.down().unwrap_or_default()));
+        };
+        f(database)
+    }
+
+    /// Remembers a failure of the database: what it holds in memory may differ from its files
+    /// now, and fjall refuses all writes until it is opened again.
+    fn note_fault<T>(&self, outcome: &Result<T, UseError>) {
+        let Err(UseError::Database(error)) = outcome else { return };
+        let mut health = self.lock_health();
+        if matches!(error, DatabaseError::Behind) || health.fault.is_some() {
+            return;
+        }
+        let reason = describe(error);
+        tracing::error!(%reason, "embedded store failed, it will be opened again");
+        health.fault = Some(Fault { reason, retry_at: Instant::now() });
+    }
+
+    /// Closes and opens the database after a fault, which reads back what was really written.
+    fn reopen_if_down(&self) -> Result<(), UseError> {
+        if !self.is_reopen_due()? {
+            return Ok(());
+        }
+        self.check_disk()?;
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first: the directory is locked while it is open.
+        *database = None;
+        let opened = Database::open(&self.directory.join(DATABASE)).and_then(|opened| {
+            self.logs.read(&opened)?;
+            Ok((Committer::read(&opened)?, opened))
+        });
+        match opened {
+            Ok((committer, opened)) => {
+                *self.lock_committer() = committer;
+                *database = Some(opened);
+                self.lock_health().fault = None;
+                tracing::info!("embedded store was opened again");
+                Ok(())
+            }
+            Err(error) => {
+                let reason = describe(&error);
+                if let Some(fault) = self.lock_health().fault.as_mut() {
+                    fault.reason.clone_from(&reason);
+                }
+                Err(UseError::Down(reason))
+            }
+        }
+    }
+
+    /// Whether there was a fault and it is this caller's turn to open the database again.
+    fn is_reopen_due(&self) -> Result<bool, UseError> {
+        let mut health = self.lock_health();
+        let Some(fault) = health.fault.as_mut() else { return Ok(false) };
+        if Instant::now() < fault.retry_at {
+            return Err(UseError::Down(fault.reason.clone()));
+        }
+        fault.retry_at = Instant::now() + REOPEN_PAUSE;
+        Ok(true)
+    }
+
+    /// fjall does not survive a full disk without being opened again, so it is not driven there.
+    fn check_disk(&self) -> Result<(), UseError> {
+        let needed = self.settings.free_bytes_min;
+        let free = OsFs.free_bytes(&self.directory).map_err(UseError::Disk)?;
+        if free < needed { Err(UseError::DiskFull { free, needed }) } else { Ok(()) }
+    }
+
+    fn lock_committer(&self) -> MutexGuard<'_, Committer> {
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the rows of one batch go.
+struct Place<'d> {
+    database: &'d Database,
+    held: SeqSet,
+    expired_ms: i64,
+    window_ms: i64,
+}
+
+impl Placement for Place<'_> {
+    fn is_held(&self, seq: u64) -> bool {
+        self.held.contains(seq)
+    }
+
+    fn is_expired(&self, received_ms: i64) -> bool {
+        received_ms <= self.expired_ms
+    }
+
+    fn window(&self, received_ms: i64) -> Bounds {
+        self.database.bounds(received_ms, self.window_ms)
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn open_error(error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::Fjall(fjall::Error::Locked) => OpenError::InUse,
+        DatabaseError::Fjall(fjall::Error::Io(error)) => OpenError::Io(error),
+        error => OpenError::Database(error.into()),
+    }
+}
+
+fn describe(error: &DatabaseError) -> String {
+    match error {
+        DatabaseError::Fjall(source) => format!("{error}: {source}"),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Progress;
+    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicI64;
+
+    #[test]
+    fn after_a_fault_the_database_is_opened_again_and_keeps_its_word() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let specs: Vec<_> = (0..100).map(|number| Spec::new(number, NOW_MS)).collect();
+        let log = TestLog::new(&specs);
+        state.write(&log.batch(Some(log.id), 0..60)).expect("a write");
+        // What a failed commit leaves behind: memory that knows more than the files.
+        let finished = SeqSet::below(100);
+        let progress = Progress { finished, rows: 100 };
+        state.logs.set(log.id, LogProgress { progress, expired: 0 });
+        state.note_fault::<()>(&Err(UseError::Database(DatabaseError::Damaged("a test"))));
+        assert_eq!(state.down().as_deref(), Some("a test is damaged"));
+        let again = log.batch(Some(log.id), 50..100);
+        assert_eq!(state.write(&again).expect("a write"), Written { rows: 50, expired: 0 });
+        assert_eq!(state.down(), None);
+        assert_eq!(state.page(&query("checkout", 1000)).expect("a page").rows.len(), 100);
+        let finished = state.progress(log.id).expect("progress").progress.finished;
+        assert_eq!(finished, SeqSet::below(100));
+    }
+
+    #[test]
+    fn a_database_that_does_not_open_again_is_down_until_it_does() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let log = TestLog::new(&[Spec::new(1, NOW_MS)]);
+        state.write(&log.all()).expect("a write");
+        let (marker, aside) = (directory.path().join("db/version"), directory.path().join("v"));
+        std::fs::copy(&marker, &aside).expect("a copied marker");
+        std::fs::write(&marker, b"from another time").expect("a damaged marker");
+        state.note_fault::<()>(&Err(UseError::Database(DatabaseError::Damaged("a test"))));
+        assert!(matches!(state.write(&log.all()), Err(UseError::Down(_))));
+        assert!(state.down().is_some_and(|reason| reason.contains("InvalidVersion")));
+        assert!(matches!(state.page(&query("checkout", 10)), Err(UseError::Down(_))));
+        // Not each write tries.
+        assert!(matches!(state.write(&log.all()), Err(UseError::Down(_))));
+        std::fs::rename(&aside, &marker).expect("the marker restored");
+        state.forget_pause();
+        assert_eq!(state.write(&log.all()).expect("a write").rows, 1);
+        assert_eq!(state.page(&query("checkout", 10)).expect("a page").rows.len(), 1);
+    }
+
+    impl State {
+        fn forget_pause(&self) {
+            if let Some(fault) = self.lock_health().fault.as_mut() {
+                fault.retry_at = Instant::now();
+            }
+        }
+    }
+}

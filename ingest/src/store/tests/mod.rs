@@ -1,0 +1,7 @@
+//! Tests of the stores: against a plain model, and of what only the embedded store promises.
+
+mod crash;
+mod embedded;
+pub(crate) mod fixture;
+mod load;
+mod model;

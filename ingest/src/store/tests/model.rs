@@ -1,0 +1,174 @@
+//! Both stores against a plain list of rows, with generated histories.
+
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+use crate::store::memory::{MemoryStore, MemoryStoreLimits};
+use crate::store::{Count, CountQuery, PulseQuery, Row, Store};
+
+use super::fixture::*;
+
+const TENANTS: [&str; 2] = ["default", "other"];
+const SERVICES: [&str; 3] = ["checkout", "checkout2", "\u{0}"];
+
+/// Times that collide, are late, early and hours away, received within four windows; ids of
+/// servers and of clients.
+fn spec() -> impl Strategy<Value = Spec> {
+    let time = prop_oneof![0i64..5, 0i64..100_000, -20 * HOUR_MS..600_000];
+    (0..TENANTS.len(), 0..SERVICES.len(), "[ab]?", time, -4 * HOUR_MS..5, 0u64..40, any::<bool>())
+        .prop_map(|(tenant, service, kind, time, received, number, by_client)| {
+            let received_ms = NOW_MS + received;
+            // An id belongs to one tenant and one event, as those that are made here do.
+            let name = format!("{tenant} {service} {kind} {time} {received} {number}");
+            let id = if by_client {
+                Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+            } else {
+                v7(received_ms, xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
+            };
+            Spec {
+                tenant: TENANTS[tenant].into(),
+                service: SERVICES[service].into(),
+                kind: format!("k{kind}"),
+                id,
+                event_time_ms: NOW_MS + time,
+                ..Spec::new(number, received_ms)
+            }
+        })
+}
+
+/// A history: rows, and where it is cut into batches.
+fn history() -> impl Strategy<Value = (Vec<Spec>, Vec<usize>)> {
+    let cuts = prop::collection::vec(1usize..60, 1..12);
+    (prop::collection::vec(spec(), 1..150), cuts).prop_map(|(mut specs, cuts)| {
+        // One id is one row.
+        let mut seen = BTreeSet::new();
+        specs.retain(|spec| seen.insert(spec.id));
+        (specs, cuts)
+    })
+}
+
+fn write_cut(store: &dyn Store, log: &TestLog, rows: usize, cuts: &[usize]) {
+    let mut at = 0;
+    for cut in cuts.iter().cycle() {
+        let end = rows.min(at + cut);
+        write(store, &log.batch(Some(log.id), at..end));
+        at = end;
+        if at == rows {
+            return;
+        }
+    }
+}
+
+struct Model<'s>(&'s [Spec]);
+
+impl Model<'_> {
+    fn rows(&self, query: &PulseQuery) -> Vec<Row> {
+        let asked = |spec: &&Spec| {
+            spec.tenant == query.tenant
+                && spec.service == query.service
+                && (query.from_ms..query.to_ms).contains(&spec.event_time_ms)
+        };
+        let mut rows: Vec<_> = self.0.iter().filter(asked).map(Spec::row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.event_time_ms, row.id)));
+        rows
+    }
+
+    fn counts(&self, query: &CountQuery) -> Vec<Count> {
+        let mut sums = BTreeMap::new();
+        for spec in self.0.iter().filter(|spec| spec.tenant == query.tenant) {
+            let minute_ms = spec.event_time_ms.div_euclid(60_000) * 60_000;
+            let from_ms = query.from_ms.div_euclid(60_000).saturating_mul(60_000);
+            if minute_ms >= from_ms && minute_ms < query.to_ms {
+                *sums.entry((minute_ms, spec.kind.clone())).or_default() += 1;
+            }
+        }
+        let count = |((minute_ms, kind), pulses)| Count { minute_ms, kind, pulses };
+        sums.into_iter().map(count).collect()
+    }
+}
+
+fn check_all(store: &dyn Store, specs: &[Spec], from_ms: i64, to_ms: i64, limit: usize) {
+    let model = Model(specs);
+    for tenant in TENANTS {
+        for service in SERVICES {
+            for (from_ms, to_ms) in [(i64::MIN, i64::MAX), (from_ms, to_ms)] {
+                let tenant = tenant.to_owned();
+                let query = PulseQuery { tenant, from_ms, to_ms, ..query(service, limit) };
+                assert_eq!(pages(store, &query), model.rows(&query), "{query:?}");
+            }
+        }
+        for (from_ms, to_ms) in [(i64::MIN, i64::MAX), (from_ms, to_ms)] {
+            let query = CountQuery { tenant: tenant.into(), from_ms, to_ms };
+            let counts = block_on(store.counts(&query)).expect("counts");
+            assert_eq!(counts, model.counts(&query), "{query:?}");
+        }
+    }
+    for spec in specs {
+        for tenant in TENANTS {
+            let expected = (tenant == spec.tenant).then(|| spec.row());
+            assert_eq!(row_by_id(store, tenant, spec.id), expected, "{tenant} {spec:?}");
+        }
+    }
+    assert_eq!(row_by_id(store, "default", Uuid::from_u128(1)), None);
+    assert_eq!(row_by_id(store, "default", v7(NOW_MS, 0)), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn stores_answer_as_the_model_and_take_each_row_once(
+        (specs, cuts) in history(),
+        cuts_again in prop::collection::vec(1usize..60, 1..12),
+        from in -20 * HOUR_MS..600_000,
+        length in 0..20 * HOUR_MS,
+        limit in prop_oneof![1usize..4, 1usize..200],
+    ) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = TestLog::new(&specs);
+        let (from_ms, to_ms) = (NOW_MS + from, NOW_MS + from + length);
+        let limits = MemoryStoreLimits { rows_max: 1000, bytes_max: 1 << 20 };
+        let memory = MemoryStore::new(limits);
+        write_cut(&memory, &log, specs.len(), &cuts);
+        write_cut(&memory, &log, specs.len(), &cuts_again);
+        check_all(&memory, &specs, from_ms, to_ms, limit);
+
+        let embedded = Embedded::open(directory.path(), NOW_MS);
+        write_cut(&*embedded.store, &log, specs.len(), &cuts);
+        write_cut(&*embedded.store, &log, specs.len(), &cuts_again);
+        check_all(&*embedded.store, &specs, from_ms, to_ms, limit);
+        drop(embedded);
+
+        let reopened = Embedded::open(directory.path(), NOW_MS);
+        write_cut(&*reopened.store, &log, specs.len(), &cuts_again);
+        check_all(&*reopened.store, &specs, from_ms, to_ms, limit);
+    }
+
+    #[test]
+    fn a_cursor_stays_where_it_is_while_rows_arrive(
+        (specs, cuts) in history(),
+        limit in 1usize..20,
+        early in 0usize..150,
+    ) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let embedded = Embedded::open(directory.path(), NOW_MS);
+        let early = early.min(specs.len());
+        let log = TestLog::new(&specs);
+        write_cut(&*embedded.store, &log, early.max(1).min(specs.len()), &cuts);
+        let query = query(SERVICES[0], limit);
+        let first = block_on(embedded.store.pulses(&query)).expect("a page");
+        write(&*embedded.store, &log.all());
+        let mut rows = first.rows.clone();
+        if let Some(next) = first.next {
+            rows.extend(pages(&*embedded.store, &PulseQuery { after: Some(next), ..query.clone() }));
+            // Behind the cursor is exactly what the order has behind it, new rows included.
+            let place = (next.event_time_ms, next.id);
+            let behind: Vec<_> = Model(&specs).rows(&query).into_iter()
+                .filter(|row| (row.event_time_ms, row.id) < place).collect();
+            prop_assert_eq!(&rows[first.rows.len()..], &behind[..]);
+        }
+        let places: BTreeSet<_> = rows.iter().map(|row| (row.event_time_ms, row.id)).collect();
+        prop_assert_eq!(places.len(), rows.len());
+    }
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask bench`: the figures that this project promises, each beside its target. Load
+//! and servers share the machine, so figures of a server are read as a ratio to bare hyper
+//! under the same load in the same run.
+
+mod context;
+mod memory;
+mod report;
+mod sustained;
+mod throughput;
+mod times;
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use context::Context;
+use report::Row;
+
+/// What `cargo xtask bench` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Seconds in all, only to see that every case works: its figures mean nothing.
+    #[arg(long)]
+    smoke: bool,
+    /// The rows as JSON, one a line, instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Where data directories are made; on the disk that is to be measured, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Alternating rounds of a case that is compared with bare hyper.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one load.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Threads that send.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// The cargo profile of the servers and of this program.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Where the programs are, once they are built.
+    #[arg(long, hide = true)]
+    built: Option<PathBuf>,
+    /// Cases: see the table. None: all.
+    cases: Vec<String>,
+}
+
+type Case = fn(&mut Context) -> Result<Vec<Row>>;
+
+/// Every case by name, in the order in which they run.
+const CASES: [(&str, Case); 8] = [
+    ("single-memory", throughput::single_memory),
+    ("single-durable", throughput::single_durable),
+    ("ndjson-durable", throughput::ndjson_durable),
+    ("sustained", sustained::run),
+    ("memory-idle", memory::idle),
+    ("memory-throttled", memory::throttled),
+    ("start-backlog", times::start),
+    ("stop-loaded", times::stop),
+];
+
+/// Builds what is measured, measures, prints; says whether every target was met. A smoke run
+/// meets its targets when every case gave a figure.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
+    let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+    for case in &options.cases {
+        ensure!(names.contains(&case.as_str()), "no case {case}; there are {}", names.join(", "));
+    }
+    match &options.built {
+        Some(built) => measure(built, options),
+        None => build_and_measure(root, options),
+    }
+}
+
+/// The load must not be sent by a debug build: builds everything in the profile, then becomes
+/// the program that was built.
+fn build_and_measure(root: &Path, options: &Options) -> Result<bool> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile"])
+        .arg(&options.profile)
+        .current_dir(root)
+        .status()
+        .context("run cargo build")?;
+    ensure!(status.success(), "the build failed");
+    let own = std::env::current_exe().context("find this program")?;
+    let target = own.parent().and_then(Path::parent).context("find the target folder")?;
+    let built = target.join(&options.profile);
+    let error = Command::new(built.join("xtask"))
+        .args(std::env::args_os().skip(1))
+        .arg("--built")
+        .arg(&built)
+        .exec();
+    bail!("run {}: {error}", built.join("xtask").display())
+}
+
+fn measure(built: &Path, options: &Options) -> Result<bool> {
+    let mut context = Context {
+        built: built.to_owned(),
+        dir: options.dir.clone().unwrap_or_else(|| built.with_file_name("bench")),
+        rounds: if options.smoke { 1 } else { options.rounds.max(1) },
+        load: Duration::from_secs(if options.smoke { 1 } else { options.seconds.max(1) }),
+        threads: options.threads.max(1),
+        smoke: options.smoke,
+        bare_single: None,
+    };
+    std::fs::create_dir_all(&context.dir).context("make the directory for data")?;
+    let mut out = io::stdout();
+    if !options.json {
+        writeln!(out, "{}", Row::HEADER)?;
+    }
+    let mut all_met = true;
+    for (name, case) in CASES {
+        if !options.cases.is_empty() && !options.cases.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        // One case that can't be measured must not hide the others.
+        let rows = match case(&mut context) {
+            Ok(rows) => rows,
+            Err(error) => vec![Row::failed(name, &error)],
+        };
+        for row in rows {
+            all_met &= row.is_met(options.smoke);
+            let line = if options.json { row.to_json()? } else { row.to_table() };
+            writeln!(out, "{line}")?;
+        }
+    }
+    if !options.json {
+        writeln!(out, "{}", context.footer())?;
+    }
+    Ok(all_met)
+}

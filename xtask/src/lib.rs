@@ -1,0 +1,10 @@
+//! What tests and benchmarks share: the product as a child process, an HTTP client, a load
+//! generator. Knows the product's flags and endpoints, and none of its code.
+
+pub mod client;
+pub mod events;
+pub mod flags;
+pub mod http;
+pub mod load;
+pub mod samples;
+pub mod server;

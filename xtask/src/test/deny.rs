@@ -1,0 +1,55 @@
+//! `cargo deny`: used where it is installed, else installed once into the user's cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::step::Step;
+
+/// Where tools of the checks are kept; outside the repository, so that a fresh clone has them.
+fn cache() -> PathBuf {
+    let base = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("pulsemesh-tools")
+}
+
+#[allow(clippy::disallowed_methods, reason = "the user's cache folder has no flag")]
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Installs it (about three minutes of one processor, once), unless it is there, and checks
+/// licences, bans and sources; advisories too where their database can be fetched.
+pub(super) fn step() -> Step {
+    let on_path = Command::new("cargo-deny").arg("--version").output();
+    let program = if on_path.is_ok_and(|output| output.status.success()) {
+        PathBuf::from("cargo-deny")
+    } else {
+        cache().join("bin/cargo-deny")
+    };
+    let script = format!(
+        "set -u\n\
+         if [ ! -x {deny} ] && ! command -v {deny} >/dev/null; then\n\
+           {cargo} install cargo-deny --locked --root {root} || exit 1\n\
+         fi\n\
+         {deny} --color never check licenses bans sources || exit 1\n\
+         log=$(mktemp)\n\
+         if {deny} --color never check advisories >\"$log\" 2>&1; then\n\
+           echo 'advisories ok'\n\
+         elif grep -q 'failed to fetch advisory database' \"$log\"; then\n\
+           echo 'skipped: advisories, their database can not be fetched here'\n\
+         else\n\
+           cat \"$log\"; rm -f \"$log\"; exit 1\n\
+         fi\n\
+         rm -f \"$log\"\n",
+        deny = quote(&program),
+        cargo = quote(Path::new(env!("CARGO"))),
+        root = quote(&cache()),
+    );
+    let mut step = Step::program("deny", "/bin/sh", "-c").within(20);
+    step.arguments.push(script);
+    step
+}
+
+fn quote(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}

@@ -1,0 +1,193 @@
+//! `cargo xtask test`: every check as a list of steps. Steps that compile into the same folder
+//! wait for each other; others run beside them. A failed step stops nothing but what builds on
+//! it, so that one run shows all that is wrong.
+
+mod deny;
+mod step;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+
+use step::{Outcome, Step};
+
+/// What `cargo xtask test` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Minutes of load and thousands of crash rounds as well.
+    #[arg(long)]
+    long: bool,
+    /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
+    /// `examples`, `crash`, `bench`); any other word: only the tests whose names hold it.
+    filter: Option<String>,
+}
+
+/// Steps that run one after the other.
+type Lane = Vec<Step>;
+
+/// Examples that serve until they are killed; tests start them.
+const SERVERS: [&str; 1] = ["throttled"];
+/// One profile for all that runs, so that nothing is built twice.
+const WHOLE: &str = "--profile ci --workspace";
+
+/// Runs the steps and prints how they went; says whether all passed.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
+    let started = Instant::now();
+    let mut outcomes = Vec::new();
+    for lanes in phases(root, options)? {
+        outcomes.extend(run_side_by_side(root, lanes)?);
+    }
+    report(&outcomes, started)
+}
+
+/// Lanes of a phase run side by side; the next phase begins when all have ended.
+fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
+    let all = vec![
+        // The long compilation, and beside it what compiles little.
+        vec![vec![build()], vec![format(), tidy()?, deny::step()]],
+        // Clippy checks in a folder of its own: it waits for no lock while tests run.
+        vec![vec![tests("")], vec![clippy()]],
+        // What measures time or kills under load has the machine for itself.
+        vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
+    ];
+    let Some(filter) = &options.filter else { return Ok(all) };
+    let steps: Lane = all.into_iter().flatten().flatten().collect();
+    let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
+    Ok(vec![vec![if named.is_empty() { vec![tests(filter)] } else { named }]])
+}
+
+fn format() -> Step {
+    Step::cargo("format", "fmt --all --check")
+}
+
+fn tidy() -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?;
+    Ok(Step::program("tidy", &own.display().to_string(), "tidy"))
+}
+
+fn clippy() -> Step {
+    Step::cargo("clippy", "clippy --workspace --all-targets --quiet -- -D warnings")
+}
+
+fn build() -> Step {
+    Step::cargo("build", &format!("build {WHOLE} --bins --examples --tests --quiet"))
+}
+
+fn tests(filter: &str) -> Step {
+    let mut step = Step::cargo("tests", &format!("test {WHOLE} --no-fail-fast"));
+    step.arguments.extend((!filter.is_empty()).then(|| filter.to_owned()));
+    step
+}
+
+fn crash(long: bool) -> Step {
+    let rounds = if long { 2_000 } else { 100 };
+    let arguments = "--test it -- --ignored --nocapture --exact crash::rounds";
+    Step::cargo("crash", &format!("test {WHOLE} {arguments}"))
+        .with("PULSEMESH_CRASH_ROUNDS", rounds)
+        .within(if long { 120 } else { 15 })
+}
+
+fn bench(long: bool) -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?;
+    let arguments = if long { "bench --profile ci" } else { "bench --profile ci --smoke" };
+    Ok(Step::program("bench", &own.display().to_string(), arguments).within(60))
+}
+
+/// Every example of the library is run to its end.
+fn examples(root: &Path) -> Result<Lane> {
+    let folder = root.join("ingest/examples");
+    let mut names: Vec<String> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
+            .filter(|name| !SERVERS.contains(&name.as_str()))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).context("list the examples"),
+    };
+    names.sort();
+    // They were built with all else; `cargo run` would build some crates for them alone.
+    let own = std::env::current_exe().context("find this program")?;
+    let target = own.parent().and_then(Path::parent).context("find the target folder")?;
+    let program = |name: String| target.join("ci/examples").join(name).display().to_string();
+    let run = |name| Step::program("examples", &program(name), "").within(5);
+    Ok(names.into_iter().map(run).collect())
+}
+
+fn run_side_by_side(root: &Path, lanes: Vec<Lane>) -> Result<Vec<Outcome>> {
+    thread::scope(|scope| {
+        let run = |lane: Lane| {
+            let steps = move || lane.iter().map(|step| run_one(root, step)).collect::<Vec<_>>();
+            thread::Builder::new().name("steps".into()).spawn_scoped(scope, steps)
+        };
+        let threads = lanes.into_iter().map(run).collect::<io::Result<Vec<_>>>()?;
+        let mut outcomes = Vec::new();
+        for thread in threads {
+            outcomes.extend(thread.join().map_err(|_| anyhow!("a step panicked"))?);
+        }
+        Ok(outcomes)
+    })
+}
+
+fn run_one(root: &Path, step: &Step) -> Outcome {
+    say(&format!("{:<9} …", step.name));
+    let outcome = step.run(root);
+    let word = if outcome.passed { "ok" } else { "FAILED" };
+    let mut text = format!("{:<9} {word} in {:.1} s", step.name, outcome.took.as_secs_f64());
+    for line in outcome.summary() {
+        text.push_str(&format!("\n          {line}"));
+    }
+    if !outcome.passed {
+        text.push_str(&format!("\n{}", outcome.output));
+    }
+    say(&text);
+    outcome
+}
+
+/// The whole text at once: steps run side by side.
+fn say(text: &str) {
+    // With nobody to read, the exit code still tells.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+fn report(outcomes: &[Outcome], started: Instant) -> Result<bool> {
+    let tests = outcomes
+        .iter()
+        .map(Outcome::tests)
+        .fold([0; 3], |sum, tests| [sum[0] + tests[0], sum[1] + tests[1], sum[2] + tests[2]]);
+    let failed: Vec<&str> =
+        outcomes.iter().filter(|outcome| !outcome.passed).map(|outcome| outcome.name).collect();
+    let mut out = io::stdout().lock();
+    let [passed, broken, left_out] = tests;
+    writeln!(out, "\ntests: {passed} passed, {broken} failed, {left_out} left to other steps")?;
+    writeln!(out, "steps: {:.0} s in all", started.elapsed().as_secs_f64())?;
+    for name in &failed {
+        writeln!(out, "failed: {name}")?;
+    }
+    writeln!(out, "{} passed, {} failed", outcomes.len() - failed.len(), failed.len())?;
+    Ok(failed.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(filter: Option<&str>) -> Vec<&'static str> {
+        let options = Options { long: false, filter: filter.map(str::to_owned) };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let phases = phases(&root, &options).expect("the steps are known");
+        let names = phases.iter().flatten().flatten().map(|step| step.name);
+        names.filter(|name| *name != "examples").collect()
+    }
+
+    #[test]
+    fn a_filter_names_a_step_or_else_tests() {
+        let all = ["build", "format", "tidy", "deny", "tests", "clippy", "crash", "bench"];
+        assert_eq!(names(None), all);
+        assert_eq!(names(Some("tidy")), ["tidy"]);
+        assert_eq!(names(Some("a_first_pulse")), ["tests"]);
+    }
+}
