@@ -136,10 +136,8 @@ async fn serve(
 }
 
 fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("listen on {address} failed: is another process there? choose another address with {flag}"))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    server::bind(address)
+        .with_context(|| format!("listen on {address} failed: is another process there? choose another address with {flag}"))
 }
 
 /// What runs.
