@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::code::{Code, Reject};
+use crate::query::answer::PAGE_BYTES_SOFT;
 use crate::response::Answer;
 use crate::routes::{self, Action, Miss, Route};
 use crate::submission::{Intake, Refusal};
@@ -36,6 +37,9 @@ pub(super) struct Shared<I> {
     pub(super) app: App<I>,
     pub(super) settings: ServerSettings,
     pub(super) budget: Arc<Budget>,
+    /// Bytes of query answers, from the query to the client: apart from those of bodies, so
+    /// that reading never costs accepting.
+    pub(super) answers: Arc<Budget>,
     /// Turns of queries.
     pub(super) queries: Arc<Semaphore>,
     /// Turns of decompressions.
@@ -49,6 +53,7 @@ impl<I> Shared<I> {
         Arc::new(Self {
             app,
             budget: Budget::new(settings.bytes_in_flight_max),
+            answers: Budget::new((settings.queries_max * PAGE_BYTES_SOFT) as u64),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             expansions: Arc::new(Semaphore::new(EXPANSIONS_MAX)),
             settings,
