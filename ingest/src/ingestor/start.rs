@@ -80,7 +80,7 @@ impl Ingestor {
         let buffer =
             Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
-        let drains = start_drains(&builder, &log, &buffer, &reservations, fs, &background)?;
+        let drains = start_drains(&builder, (&log, &buffer), &reservations, fs, &background)?;
         let parts = Parts {
             levels,
             overflow: builder.overflow,
@@ -160,8 +160,7 @@ fn open_reservations(
 
 fn start_drains(
     builder: &IngestorBuilder,
-    log: &Log,
-    buffer: &Arc<MemoryBuffer>,
+    (log, buffer): (&Log, &Arc<MemoryBuffer>),
     reservations: &Reservations,
     fs: Arc<dyn Fs>,
     background: &Background,

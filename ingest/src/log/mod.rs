@@ -28,7 +28,7 @@ use crate::fs::Fs;
 use crate::metrics::LogMetrics;
 use crate::sink::progress::LogId;
 
-use self::chain::Chain;
+use self::chain::{Chain, Home};
 use self::commit::Committer;
 use self::recovery::Recovered;
 use self::writer::{Writer, WriterSettings};
@@ -255,7 +255,12 @@ fn assemble(
     recovered: Recovered,
 ) -> (Arc<Chain>, Writer) {
     let Recovered { id, segments, start_seq, start, damaged } = recovered;
-    let chain = Arc::new(Chain::new(fs, settings.dir.clone(), id, metrics, segments, start_seq));
+    let chain = Arc::new(Chain::new(
+        Place { fs, directory: settings.dir.clone(), id },
+        metrics,
+        segments,
+        start_seq,
+    ));
     if let Some(ordinal) = damaged {
         chain.mark_damaged(ordinal);
     }

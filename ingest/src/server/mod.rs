@@ -25,7 +25,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::select_all;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -134,7 +134,10 @@ async fn finish<I>(
     metrics: &HttpMetrics,
 ) -> Result<(), ServeError> {
     let handles: Vec<_> = threads.into_iter().map(|thread| thread.handle).collect();
-    join_all(ended).await;
+    for end in ended {
+        // However a thread ended, joining it tells.
+        let _ = end.await;
+    }
     metrics.connections.set(0);
     set_bytes(shared, metrics);
     for handle in handles {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! file    u32 magic   u32 format version   u32 CRC32C of these 8 bytes   records
-//! record  u32 magic   u32 body length   u32 CRC32C of the body   u32 CRC32C of these 12 bytes   body
+//! record  u32 magic   u32 body length   u32 CRC32C of the body   u32 CRC32C of these 12 bytes
+//!         body
 //! ```
 
 use std::io;

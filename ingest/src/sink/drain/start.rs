@@ -148,7 +148,7 @@ impl Drains {
                 held: parts.held.clone(),
                 runtime: parts.runtime.clone(),
             };
-            let (stop, stopped) = mpsc::channel();
+            let (stop, stopped) = mpsc::sync_channel(1);
             let name = format!("cursor-{}", sink.name);
             let thread =
                 self.spawn(name, move || keeper.run(&stopped)).map_err(StartError::Thread)?;
