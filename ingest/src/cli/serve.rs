@@ -136,8 +136,9 @@ async fn serve(
 }
 
 fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("listen on {address} failed: is another process there? choose another address with {flag}"))?;
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("listen on {address} failed; another address can be chosen with {flag}")
+    })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

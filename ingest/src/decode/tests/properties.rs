@@ -287,7 +287,7 @@ proptest! {
         after in proptest::collection::vec(body(), 0..3),
         shape in shape(),
     ) {
-        let line = |part: &Vec<u8>| [&part[..], b"\n"].concat();
+        let line = |part: &Vec<u8>| [&part[..], &b"\n"[..]].concat();
         let lines = |parts: &[Vec<u8>]| parts.iter().flat_map(line).collect::<Vec<_>>();
         let [before, line, after] = [lines(&before), lines(&[line]), lines(&after)];
         let whole = [&before[..], &line, &after].concat();
