@@ -2,11 +2,12 @@
 //! with the fewest. Never waits for a client, and never ends because of one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 use tracing::warn;
@@ -16,6 +17,8 @@ use super::thread::{Arrival, Permit, Serving};
 /// Connections above the bound that may be on their way out while others are on their way in.
 /// More than these, and accepting waits for them.
 const LEAVING_MAX: usize = 128;
+/// Connections that the kernel holds until they are accepted; it lowers this to its own bound.
+const WAITING_MAX: u32 = 4_096;
 /// Open files that are kept for what is not a connection: log, store, listeners, outgoing.
 const OTHER_FILES: u64 = 256;
 /// Fewest connections that are served whatever the limits are.
@@ -24,6 +27,19 @@ const CONNECTIONS_MIN: u64 = 16;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause while connections leave.
 const LEAVE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Binds a listener for [`super::serve`], with room for a burst of connections: beyond the room
+/// the kernel drops the client's first packet, and it tries again only after a second.
+///
+/// # Errors
+/// When the address can't be bound, or outside a runtime's reactor.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the last process's connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)?.into_std()
+}
 
 /// How many connections may be open: what was asked for, and not more than the process may have
 /// open beside its other files.

@@ -49,14 +49,19 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends.
 pub(super) async fn serve<I: Intake>(local: Rc<Local<I>>, mut stream: TcpStream, line: Rc<Line>) {
-    let Some((http2, begun)) = begin(&mut stream, &line).await else { return };
-    let socket = Socket::new(stream, Rc::clone(&line), begun);
-    let ended = if http2 {
-        line.set_http2();
-        // Boxed: it is several times the size of the other, and rarer.
-        Box::pin(serve_http2(&local, socket, &line)).await
-    } else {
-        serve_http1(&local, socket, &line).await
+    let ended = loop {
+        let Some((http2, begun)) = begin(&mut stream, &line).await else { return };
+        let socket = Socket::new(stream, Rc::clone(&line), begun);
+        if http2 {
+            line.set_http2();
+            // Boxed: it is several times the size of the other, and rarer.
+            break Box::pin(serve_http2(&local, socket, &line)).await;
+        }
+        match serve_http1(&local, socket, &line).await {
+            Ok(Some(parked)) => stream = parked,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
     };
     if let Err(error) = ended {
         if error.is_parse() {
@@ -67,13 +72,13 @@ pub(super) async fn serve<I: Intake>(local: Rc<Local<I>>, mut stream: TcpStream,
     }
 }
 
-/// Reads until the protocol is known: whether it is HTTP/2, and what was read. `None`: the
-/// connection ended before.
+/// Reads until the protocol is known: whether it is HTTP/2, and what was read. Until then a
+/// connection has no buffers. `None`: it ended before.
 async fn begin(stream: &mut TcpStream, line: &Line) -> Option<(bool, Bytes)> {
     let mut begun = Vec::new();
     poll_fn(|cx| {
         loop {
-            if line.verdict(cx.waker()) != Verdict::Run {
+            if matches!(line.verdict(cx.waker()), Verdict::Finish | Verdict::Cut) {
                 return Poll::Ready(None);
             }
             let mut space = [MaybeUninit::uninit(); FIRST_BYTES];
@@ -82,6 +87,7 @@ async fn begin(stream: &mut TcpStream, line: &Line) -> Option<(bool, Bytes)> {
             if read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(None);
             }
+            line.bytes_arrived();
             begun.extend_from_slice(buffer.filled());
             let compared = begun.len().min(HTTP2_PREFACE.len());
             let http2 = begun[..compared] == HTTP2_PREFACE[..compared];
@@ -93,25 +99,34 @@ async fn begin(stream: &mut TcpStream, line: &Line) -> Option<(bool, Bytes)> {
     .await
 }
 
+/// Serves HTTP/1.1; what is left of a connection that is parked.
 async fn serve_http1<I: Intake>(
     local: &Rc<Local<I>>,
     socket: Socket,
     line: &Rc<Line>,
-) -> hyper::Result<()> {
+) -> hyper::Result<Option<TcpStream>> {
     let exchange = Exchange::new(line);
     let service = service_fn(|request| respond(Rc::clone(local), Rc::clone(&exchange), request));
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // The table sees to it, without a timer a request.
         .header_read_timeout(None)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(socket, service);
-    drive(line, pin!(connection), |connection, finish| {
+    let driven = drive(line, Pin::new(&mut connection), |connection, finish| {
         if finish {
             connection.graceful_shutdown();
         }
-    })
-    .await
+    });
+    match driven.await {
+        Driven::Ended(ended) => ended.map(|()| None),
+        Driven::Parked => {
+            // Nothing is open, read or unwritten: this ends hyper's part and no more.
+            Pin::new(&mut connection).graceful_shutdown();
+            let parts = connection.without_shutdown().await?;
+            Ok(Some(parts.io.into_stream()))
+        }
+    }
 }
 
 async fn serve_http2<I: Intake>(
@@ -121,23 +136,35 @@ async fn serve_http2<I: Intake>(
 ) -> hyper::Result<()> {
     let streams = Rc::new(RefCell::new(JoinSet::new()));
     let service = service_fn(|request| respond(Rc::clone(local), Exchange::new(line), request));
-    let connection = http2::Builder::new(Streams(Rc::downgrade(&streams)))
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(local.shared.settings.streams_max)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(socket, service);
-    drive(line, pin!(connection), |connection, finish| {
+    let connection = pin!(
+        http2::Builder::new(Streams(Rc::downgrade(&streams)))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(local.shared.settings.streams_max)
+            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .serve_connection(socket, service)
+    );
+    let driven = drive(line, connection, |connection, finish| {
         while streams.borrow_mut().try_join_next().is_some() {}
         if finish {
             connection.graceful_shutdown();
         }
-    })
-    .await
+    });
+    match driven.await {
+        Driven::Ended(ended) => ended,
+        Driven::Parked => Ok(()),
+    }
+}
+
+/// How a connection was left.
+enum Driven {
+    Ended(hyper::Result<()>),
+    /// It is idle and goes on without hyper for now. HTTP/2 is never told to.
+    Parked,
 }
 
 /// Polls a connection, and does with it what the table says. `before` is called ahead of each
@@ -146,16 +173,19 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     line: &Line,
     mut connection: Pin<&mut C>,
     mut before: impl FnMut(Pin<&mut C>, bool),
-) -> hyper::Result<()> {
-    let mut known = Verdict::Run;
+) -> Driven {
+    let mut finishing = false;
     poll_fn(|cx: &mut Context<'_>| {
         let verdict = line.verdict(cx.waker());
-        if verdict == Verdict::Cut {
-            return Poll::Ready(Ok(()));
+        match verdict {
+            Verdict::Cut => return Poll::Ready(Driven::Ended(Ok(()))),
+            Verdict::Park if line.take_park() => return Poll::Ready(Driven::Parked),
+            Verdict::Park | Verdict::Run | Verdict::Finish => {}
         }
-        before(connection.as_mut(), verdict != known);
-        known = verdict;
-        connection.as_mut().poll(cx)
+        let finish = verdict == Verdict::Finish && !finishing;
+        finishing |= finish;
+        before(connection.as_mut(), finish);
+        connection.as_mut().poll(cx).map(Driven::Ended)
     })
     .await
 }

@@ -37,7 +37,7 @@ use crate::submission::Intake;
 use service::Shared;
 use thread::Serving;
 
-pub use accept::connections_bound;
+pub use accept::{bind, connections_bound};
 pub use settings::ServerSettings;
 
 /// Whose every request is, until keys name tenants.
@@ -88,7 +88,7 @@ pub enum ServeError {
     ThreadEnded,
 }
 
-/// Serves on a bound socket until `phases` says [`Phase::Stop`] (or its sender is gone) and the
+/// Serves on a bound socket ([`bind`] makes one) until `phases` says [`Phase::Stop`] (or its sender is gone) and the
 /// last connection has ended, at most [`ServerSettings::stop_timeout`] later.
 ///
 /// Must be called within a runtime: the accept loop, queries and large decompressions run on

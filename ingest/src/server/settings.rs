@@ -17,9 +17,9 @@ pub struct ServerSettings {
     /// Largest body as sent, in bytes.
     pub body_bytes_max: u64,
     /// Largest body once decompressed, in bytes.
-    pub expanded_bytes_max: usize,
+    pub decompressed_bytes_max: usize,
     /// How many times its size a compressed body may expand to.
-    pub expand_ratio_max: usize,
+    pub decompress_ratio_max: usize,
     /// From a connection's start, or a request's first byte, to the end of its head.
     pub header_timeout: Duration,
     /// Between two requests of a connection.
@@ -46,12 +46,12 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            connections_max: 10_000,
+            connections_max: 4_096,
             streams_max: 128,
             bytes_in_flight_max: 64 * 1024 * 1024,
             body_bytes_max: 8 * 1024 * 1024,
-            expanded_bytes_max: 32 * 1024 * 1024,
-            expand_ratio_max: 100,
+            decompressed_bytes_max: 32 * 1024 * 1024,
+            decompress_ratio_max: 100,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),

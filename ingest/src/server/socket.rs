@@ -37,6 +37,11 @@ impl Socket {
         Self { io: TokioIo::new(stream), line, begun, thrown_away: None }
     }
 
+    /// Takes the connection back.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
     fn poll_throw_away(&mut self, cx: &mut Context<'_>, passed: &mut usize) -> Poll<()> {
         let mut piece = [MaybeUninit::uninit(); LINGER_PIECE_BYTES];
         for _ in 0..LINGER_READS {
@@ -83,7 +88,10 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.line.write_blocked(written.is_pending());
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -128,8 +128,8 @@ async fn expand<I: Intake>(
     held: &mut Reservation,
 ) -> Result<Body, Refusal> {
     let limits = ExpandLimits {
-        bytes_max: shared.settings.expanded_bytes_max,
-        ratio_max: shared.settings.expand_ratio_max,
+        bytes_max: shared.settings.decompressed_bytes_max,
+        ratio_max: shared.settings.decompress_ratio_max,
     };
     let aside = body.len() > EXPAND_HERE_BYTES_MAX;
     // The turn comes before the room: who waits holds no more than the body.

@@ -19,6 +19,9 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const CANDIDATES: usize = 64;
 /// How long a connection is read from after its last answer, so that the client gets to read it.
 const LINGER: Duration = Duration::from_secs(2);
+/// Idle for so long, a connection gives its buffers back: they are most of what it costs, and
+/// making them anew costs less than a request.
+const PARK: Duration = Duration::from_secs(2);
 /// How long an idle connection may take to close once the process stops: HTTP/2 waits for the
 /// client's word, and a client may be gone.
 const STOP_IDLE: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ impl Load {
 pub(super) enum Verdict {
     /// Go on.
     Run,
+    /// Give back what an idle connection does not need, then go on.
+    Park,
     /// End when the requests in progress are answered.
     Finish,
     /// End now.
@@ -107,7 +112,9 @@ impl Table {
             open: Cell::new(0),
             turn: Cell::new(self.next_turn()),
             deadline_ms: Cell::new(self.after(self.header_timeout)),
+            park_ms: Cell::new(NEVER),
             in_head: Cell::new(true),
+            write_blocked: Cell::new(false),
             http2: Cell::new(false),
             lingers: Cell::new(false),
             verdict: Cell::new(Verdict::Run),
@@ -119,11 +126,16 @@ impl Table {
 
     /// Tells every connection and request whose time is over, and forgets those that ended.
     pub(super) fn sweep(&self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER);
+        self.sweep_at(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER));
+    }
+
+    fn sweep_at(&self, now_ms: u64) {
         self.now_ms.set(now_ms);
         retain(&self.lines, |line| {
             if now_ms >= line.deadline_ms.get() {
                 line.cut();
+            } else if now_ms >= line.park_ms.get() {
+                line.park();
             }
         });
         retain(&self.exchanges, |exchange| exchange.expire(now_ms));
@@ -224,7 +236,9 @@ pub(super) struct Line {
     /// Its place in the order of becoming idle.
     turn: Cell<u64>,
     deadline_ms: Cell<u64>,
+    park_ms: Cell<u64>,
     in_head: Cell<bool>,
+    write_blocked: Cell<bool>,
     http2: Cell<bool>,
     lingers: Cell<bool>,
     verdict: Cell<Verdict>,
@@ -249,8 +263,14 @@ impl Line {
     pub(super) fn bytes_arrived(&self) {
         if self.open.get() == 0 && !self.in_head.get() && !self.http2.get() {
             self.in_head.set(true);
+            self.park_ms.set(NEVER);
             self.deadline_ms.set(self.table.after(self.table.header_timeout));
         }
+    }
+
+    /// Whether what was written last is still here.
+    pub(super) fn write_blocked(&self, blocked: bool) {
+        self.write_blocked.set(blocked);
     }
 
     /// A request begins.
@@ -259,6 +279,7 @@ impl Line {
             self.table.busy(1);
         }
         self.in_head.set(false);
+        self.park_ms.set(NEVER);
         self.deadline_ms.set(NEVER);
         if self.http2.get() && self.table.ending() {
             self.finish();
@@ -275,6 +296,7 @@ impl Line {
             let stops = self.table.phase.get() == Phase::Stop;
             let wait = if stops { STOP_IDLE } else { self.table.idle_timeout };
             self.deadline_ms.set(self.table.after(wait));
+            self.park_ms.set(self.table.after(PARK));
         }
     }
 
@@ -293,9 +315,22 @@ impl Line {
         lingers
     }
 
+    fn park(&self) {
+        self.park_ms.set(NEVER);
+        if self.verdict.get() == Verdict::Run && !self.http2.get() && !self.write_blocked.get() {
+            self.tell(Verdict::Park);
+        }
+    }
+
+    /// Whether to park; asked when told to, and not told again.
+    pub(super) fn take_park(&self) -> bool {
+        self.verdict.set(Verdict::Run);
+        self.open.get() == 0 && !self.in_head.get() && !self.write_blocked.get()
+    }
+
     /// Ends the connection when its requests in progress are answered.
     pub(super) fn finish(&self) {
-        if self.verdict.get() == Verdict::Run {
+        if matches!(self.verdict.get(), Verdict::Run | Verdict::Park) {
             self.tell(Verdict::Finish);
         }
     }
@@ -391,5 +426,45 @@ mod tests {
         assert_eq!(table.load.idle(), 1);
         drop(two);
         assert_eq!(table.load.busy.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn times_run_from_head_to_idle_and_a_request_has_none_here() {
+        let table = table();
+        let (fresh, used, busy) = (table.add(), table.add(), table.add());
+        busy.begin();
+        table.sweep_at(50_000);
+        used.begin();
+        used.end();
+        table.sweep_at(61_000);
+        assert_eq!([verdict(&fresh), verdict(&busy)], [Verdict::Cut, Verdict::Run]);
+        table.sweep_at(110_000);
+        assert_ne!(verdict(&used), Verdict::Cut);
+        used.bytes_arrived();
+        table.sweep_at(111_000);
+        used.bytes_arrived();
+        assert_ne!(verdict(&used), Verdict::Cut);
+        table.sweep_at(171_000);
+        assert_eq!([verdict(&used), verdict(&busy)], [Verdict::Cut, Verdict::Run]);
+    }
+
+    #[test]
+    fn an_idle_connection_is_parked_once_and_not_while_something_is_on_its_way() {
+        let table = table();
+        let lines: Vec<Rc<Line>> = (0..4).map(|_| table.add()).collect();
+        for line in &lines {
+            line.begin();
+            line.end();
+        }
+        lines[1].write_blocked(true);
+        lines[2].bytes_arrived();
+        table.sweep_at(2_200);
+        let verdicts: Vec<Verdict> = lines.iter().map(|line| verdict(line)).collect();
+        assert_eq!(verdicts, [Verdict::Park, Verdict::Run, Verdict::Run, Verdict::Park]);
+        lines[3].bytes_arrived();
+        assert!(lines[0].take_park());
+        assert!(!lines[3].take_park(), "the next request was faster");
+        table.sweep_at(4_500);
+        assert_eq!(verdict(&lines[0]), Verdict::Run);
     }
 }

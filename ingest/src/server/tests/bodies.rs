@@ -202,8 +202,8 @@ fn a_body_that_ends_early_is_told_so_where_someone_listens() {
 #[test]
 fn compressed_bodies_are_expanded_within_bounds() {
     let server = Server::start(ServerSettings {
-        expanded_bytes_max: 1_250_000,
-        expand_ratio_max: 100,
+        decompressed_bytes_max: 1_250_000,
+        decompress_ratio_max: 100,
         ..settings()
     });
     let text = b"single, and some more text".repeat(1_000);

@@ -46,6 +46,24 @@ fn an_idle_connection_is_closed_and_a_used_one_is_not() {
 }
 
 #[test]
+fn a_connection_that_was_idle_for_long_goes_on_as_before() {
+    let server = Server::start(ServerSettings { header_timeout: 2 * SHORT, ..settings() });
+    let mut client = server.connect();
+    assert_eq!(client.ask(post("single")).status, 202);
+    for _ in 0..2 {
+        // Longer than a connection keeps its buffers.
+        std::thread::sleep(Duration::from_millis(2_500));
+        assert!(client.is_quiet());
+        client.send([post("single"), post("x")].concat());
+        assert_eq!([client.answer().status, client.answer().status], [202, 202]);
+    }
+    std::thread::sleep(Duration::from_millis(2_500));
+    client.send("POST /pu");
+    assert!(client.closed(), "a head that does not come is not waited for here either");
+    assert_eq!(server.counted("/pulse", 202), 5);
+}
+
+#[test]
 fn an_answer_that_is_not_taken_ends_its_connection() {
     let server = Server::start(ServerSettings { answer_timeout: SHORT, threads: 1, ..settings() });
     let mut client = server.connect();

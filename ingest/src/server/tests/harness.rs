@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::metrics::{Metrics, RequestLabels, unregistered};
 
-use super::super::{App, Phase, ServeError, ServerSettings, serve};
+use super::super::{App, Phase, ServeError, ServerSettings, bind, serve};
 use super::fake::FakeIntake;
 
 /// Longest that anything in these tests may take.
@@ -38,7 +38,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(settings: ServerSettings) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
+        let entered = runtime.enter();
+        let listener = bind(([127, 0, 0, 1], 0).into()).expect("bind a free port");
+        drop(entered);
         let address = listener.local_addr().expect("the port");
         let intake = Arc::new(FakeIntake::default());
         let metrics = unregistered();
@@ -48,11 +52,8 @@ impl Server {
             exposition: Arc::new(|| "# EOF\n".to_owned()),
         };
         let (phases, receiver) = watch::channel(Phase::Serve);
-        let thread = std::thread::spawn(move || {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
-            runtime.block_on(serve(listener, settings, app, receiver))
-        });
+        let thread =
+            std::thread::spawn(move || runtime.block_on(serve(listener, settings, app, receiver)));
         Self { address, intake, metrics, phases, thread: Some(thread) }
     }
 
