@@ -114,7 +114,7 @@ pub(super) fn server(settings: &Settings) -> ServerSettings {
         streams_max,
         bytes_in_flight_max: bytes_in_flight_max as u64,
         body_bytes_max: body_bytes_max as u64,
-        expanded_bytes_max: decompressed_bytes_max,
+        decompressed_bytes_max,
         header_timeout,
         body_timeout,
         idle_timeout,

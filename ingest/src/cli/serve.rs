@@ -136,11 +136,9 @@ async fn serve(
 }
 
 fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| {
+    server::bind(address).with_context(|| {
         format!("listen on {address} failed; another address can be chosen with {flag}")
-    })?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    })
 }
 
 /// What runs.

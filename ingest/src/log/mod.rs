@@ -257,7 +257,7 @@ fn assemble(
 ) -> (Arc<Chain>, Writer) {
     let Recovered { id, segments, start_seq, start, damaged } = recovered;
     let chain = Arc::new(Chain::new(
-        Place { fs, directory: settings.dir.clone(), id },
+        Home { fs, directory: settings.dir.clone(), id },
         metrics,
         segments,
         start_seq,

@@ -88,8 +88,9 @@ pub enum ServeError {
     ThreadEnded,
 }
 
-/// Serves on a bound socket ([`bind`] makes one) until `phases` says [`Phase::Stop`] (or its sender is gone) and the
-/// last connection has ended, at most [`ServerSettings::stop_timeout`] later.
+/// Serves on a bound socket ([`bind`] makes one) until `phases` says [`Phase::Stop`] (or its
+/// sender is gone) and the last connection has ended, at most
+/// [`ServerSettings::stop_timeout`] later.
 ///
 /// Must be called within a runtime: the accept loop, queries and large decompressions run on
 /// it, requests on threads of their own. When the returned future is dropped the threads stop.

@@ -4,7 +4,7 @@
 use super::step::Step;
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 2] = ["decode", "frames"];
+const TARGETS: [&str; 3] = ["decode_body", "decompress", "read_frame"];
 const SECONDS_EACH: u32 = 120;
 /// Memory at which a target has failed: the largest body and its events, many times over.
 const RESIDENT_MIB_MAX: u32 = 1024;
