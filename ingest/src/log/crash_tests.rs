@@ -7,17 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::fs::fault::{Chance, Faults, SimFs};
 use crate::fs::{File, Fs, Open};
-use crate::metrics;
-use crate::pulse::Shape;
 
 use super::chain::Chain;
-use super::frame::{Entry, Envelope, Frame, FrameBuilder};
 use super::reader::LogReader;
 use super::recovery::recover;
+use super::tests::{no_metrics, pulses, put_frame};
 use super::writer::Writer;
 use super::{LogSettings, assemble};
 
@@ -220,8 +216,7 @@ impl History {
             }
             _ => {}
         }
-        let metrics = metrics::unregistered().log.clone();
-        let (chain, mut writer) = assemble(&self.settings, fs, metrics, recovered);
+        let (chain, mut writer) = assemble(&self.settings, fs, no_metrics(), recovered);
         writer.check();
         self.core = Some((chain, writer));
         self.reader = None;
@@ -256,26 +251,11 @@ impl History {
     fn group(&mut self) -> (Vec<u8>, Vec<u128>) {
         let (mut frames, mut ids) = (Vec::new(), Vec::new());
         for _ in 0..=self.chance.below(3) {
-            let envelope =
-                Envelope { tenant: "default", shape: Shape::Pulse, received_at_us: 1, trace: None };
-            let mut frame = FrameBuilder::new(&mut frames, &envelope);
-            for _ in 0..=self.chance.below(4) {
-                let id = self.next_id;
-                self.next_id += 1;
-                let raw = vec![b'a' + (id % 26) as u8; self.chance.below(400) as usize];
-                frame.push(&Entry {
-                    id: Uuid::from_u128(id),
-                    event_time_ms: 2,
-                    shard: 0,
-                    service: "s",
-                    kind: "k",
-                    key: None,
-                    body_hash: None,
-                    raw: &raw,
-                });
-                ids.push(id);
-            }
-            frame.finish();
+            let count = u128::from(1 + self.chance.below(5));
+            let raw = vec![b'x'; self.chance.below(400) as usize];
+            put_frame(&mut frames, self.next_id..self.next_id + count, &raw);
+            ids.extend(self.next_id..self.next_id + count);
+            self.next_id += count;
         }
         (frames, ids)
     }
@@ -412,17 +392,6 @@ impl History {
         }
         Ok(())
     }
-}
-
-fn pulses(bytes: &[u8]) -> Vec<(u64, u128)> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let frame = Frame::read(&bytes[at..]).expect("chunks hold sound frames");
-        found.extend(frame.entries().map(|(_, record)| (record.seq, record.entry.id.as_u128())));
-        at += frame.header().frame_bytes();
-    }
-    found
 }
 
 /// The first seed under which the log breaks a promise, and how.

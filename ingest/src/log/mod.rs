@@ -11,7 +11,8 @@ mod positions;
 mod reader;
 mod recovery;
 mod scan;
-pub mod segment;
+mod segment;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub mod tool;

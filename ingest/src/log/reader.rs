@@ -203,7 +203,7 @@ impl LogReader {
                     self.move_to(at + run.end as u64);
                     return Ok(Look::Again);
                 }
-                Stop::Needs(more) if more as u64 <= there => size = more,
+                Stop::Needs(more) if more > size && more as u64 <= there => size = more,
                 stop => return Ok(self.get_past(place, &*file, at + run.end as u64, stop)),
             }
         }
@@ -228,8 +228,9 @@ impl LogReader {
             Stop::Short | Stop::Needs(_) => at + 1,
         };
         let mut window = Window::new(file, place.segment.bytes);
-        let next =
-            window.find(from, |header| header.first_seq >= seq && header.first_seq < limit_seq);
+        let next = window.find(from, place.segment.bytes, |header| {
+            header.first_seq >= seq && header.first_seq < limit_seq
+        });
         match next {
             Some(next) => {
                 self.chain.mark_damaged(place.segment.name.ordinal);

@@ -9,15 +9,15 @@ use std::path::Path;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::fs::{File, Fs, Open, read_file, replace_file};
+use crate::fs::{Fs, Open, read_file, replace_file};
 use crate::sink::progress::LogId;
 
+use super::OpenError;
 use super::chain::Segment;
-use super::frame::{self, ENTRY_BYTES_MIN};
-use super::scan::{Window, read_salvaging};
-use super::segment::{FORMAT_VERSION, HEADER_BYTES, Header, Kind, Link, Name, SEAL_BYTES, Seal};
-use super::writer::{Carry, NEXT_NAME, Start};
-use super::{OpenError, PENDING_BYTES_MAX};
+use super::scan::read_salvaging;
+use super::segment::{FORMAT_VERSION, HEADER_BYTES, Header, Kind, Link, Name};
+use super::tail::Tail;
+use super::writer::{NEXT_NAME, Start};
 
 /// The name of the file that says which log a directory holds.
 pub(crate) const IDENTITY_NAME: &str = "log.json";
@@ -42,7 +42,7 @@ pub(crate) struct Recovered {
 }
 
 /// A segment file as it was found.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) name: Name,
     pub(crate) length: u64,
@@ -91,7 +91,12 @@ fn make_directory(fs: &dyn Fs, directory: &Path) -> Result<(), OpenError> {
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
     fs.create_dir_all(directory)
         .and_then(|()| fs.sync_dir(parent.unwrap_or(Path::new("."))))
-        .map_err(|error| OpenError::io("make", directory, error))
+        .map_err(|error| OpenError::io("make", directory, error))?;
+    // Parents further up may be new as well. One that this process may not open is not.
+    for ancestor in directory.ancestors().skip(2).filter(|path| !path.as_os_str().is_empty()) {
+        let _ = fs.sync_dir(ancestor);
+    }
+    Ok(())
 }
 
 /// What the directory says it is; `None` if it says nothing that can be read.
@@ -239,7 +244,8 @@ impl Recovered {
         let path = directory.join(last.name.to_string());
         let file =
             fs.open(&path, Open::Read).map_err(|error| OpenError::io("open", &path, error))?;
-        let tail = Tail::scan(&*file, last);
+        let mut tail = Tail::scan(&*file, last.name.first_seq, last.length);
+        tail.damaged |= last.header.is_none();
         self.start.carry = tail.carry(&*file);
         self.start.next_seq = tail.end_seq + tail.unknown_pulses(segment_bytes);
         if tail.damaged {
@@ -269,89 +275,3 @@ impl Recovered {
         Ok(())
     }
 }
-
-/// Where the last segment's sound frames end.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    /// Where the last group begins: all before it was synced.
-    pub(crate) group_at: u64,
-    pub(crate) group_seq: u64,
-    /// Where the last sound frame ends.
-    pub(crate) end: u64,
-    pub(crate) end_seq: u64,
-    /// Whether something was lost that had been synced.
-    pub(crate) damaged: bool,
-    /// Where the last byte that is not zero ends.
-    used_end: u64,
-    seal: Option<Seal>,
-}
-
-impl Tail {
-    pub(crate) fn scan(file: &dyn File, found: &Found) -> Self {
-        let mut window = Window::new(file, found.length);
-        let start = HEADER_BYTES as u64;
-        let first_seq = found.name.first_seq;
-        let mut tail = Self {
-            group_at: start,
-            group_seq: first_seq,
-            end: start,
-            end_seq: first_seq,
-            damaged: found.header.is_none(),
-            used_end: start,
-            seal: None,
-        };
-        while tail.step(&mut window) {}
-        tail.used_end = window.used_end(tail.end);
-        tail
-    }
-
-    fn step(&mut self, window: &mut Window<'_>) -> bool {
-        let end_seq = self.end_seq;
-        if let Some(header) = window.frame(self.end)
-            && header.first_seq >= end_seq
-        {
-            if header.starts_group {
-                self.group_at = self.end;
-                self.group_seq = header.first_seq;
-            }
-            self.end += header.frame_bytes() as u64;
-            self.end_seq = header.end_seq();
-            return true;
-        }
-        self.seal = Seal::decode(window.at(self.end, SEAL_BYTES));
-        if self.seal.is_some() {
-            self.group_at = self.end;
-            self.group_seq = end_seq;
-            return false;
-        }
-        // A group further on proves that all before it was synced once: that is no torn tail.
-        let next =
-            window.find(self.end + 1, |header| header.starts_group && header.first_seq >= end_seq);
-        if let Some(next) = next {
-            self.damaged = true;
-            self.end = next;
-        }
-        next.is_some()
-    }
-
-    fn carry(&self, file: &dyn File) -> Carry {
-        let mut frames = vec![0; (self.end - self.group_at) as usize];
-        let read = read_salvaging(file, &mut frames, self.group_at);
-        frames.truncate(read);
-        Carry { frames, first_seq: self.group_seq, end_seq: self.end_seq }
-    }
-
-    /// How many pulses may have been acknowledged behind the last sound frame. Their numbers are
-    /// not used again: a sink may have finished them. A tail that is merely torn had none.
-    fn unknown_pulses(&self, segment_bytes: u64) -> u64 {
-        let bytes = match &self.seal {
-            // There was a successor, and it is gone.
-            Some(_) => segment_bytes.max(PENDING_BYTES_MAX as u64),
-            None if self.damaged => self.used_end - self.end,
-            None => 0,
-        };
-        bytes.div_ceil(ENTRY_BYTES_MIN as u64)
-    }
-}
-
-const _: () = assert!(frame::HEADER_BYTES > SEAL_BYTES, "a seal is never taken for a frame");

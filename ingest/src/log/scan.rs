@@ -53,12 +53,17 @@ impl<'f> Window<'f> {
         Frame::read(bytes).ok().map(|frame| frame.header())
     }
 
-    /// Where a sound frame that `accept` takes begins, from `from` on.
-    pub(crate) fn find(&mut self, from: u64, accept: impl Fn(&Header) -> bool) -> Option<u64> {
+    /// Where a sound frame that `accept` takes begins, from `from` on and before `to`.
+    pub(crate) fn find(
+        &mut self,
+        from: u64,
+        to: u64,
+        accept: impl Fn(&Header) -> bool,
+    ) -> Option<u64> {
         let magic = frame::MAGIC.to_le_bytes();
         let finder = memmem::Finder::new(&magic);
         let mut at = from;
-        while at + frame::HEADER_BYTES as u64 <= self.end {
+        while at < to && at + frame::HEADER_BYTES as u64 <= self.end {
             let view = self.at(at, frame::HEADER_BYTES);
             let length = view.len();
             if length < frame::HEADER_BYTES {
@@ -78,22 +83,34 @@ impl<'f> Window<'f> {
         }
         None
     }
+}
 
-    /// Where the last byte from `from` on that is not zero ends; `from` if there is none.
-    pub(crate) fn used_end(&mut self, from: u64) -> u64 {
-        let (mut at, mut used) = (from, from);
-        while at < self.end {
-            let view = self.at(at, 1);
-            if view.is_empty() {
-                break;
-            }
-            if let Some(last) = view.iter().rposition(|byte| *byte != 0) {
-                used = at + last as u64 + 1;
-            }
-            at += view.len() as u64;
+/// Where the last byte that is not zero ends, of a file's bytes from `from` up to `end`; `from`
+/// if all are zeros. Looks from the end, so what it costs is the zeros there.
+pub(crate) fn used_end(file: &dyn File, from: u64, end: u64) -> u64 {
+    let mut buffer = vec![0; WINDOW_BYTES];
+    let mut end = end;
+    while end > from {
+        let start = from.max(end.saturating_sub(WINDOW_BYTES as u64));
+        let wanted = (end - start) as usize;
+        let read = read_salvaging(file, &mut buffer[..wanted], start);
+        let used = without_zeros_behind(&buffer[..read]);
+        if !used.is_empty() {
+            return start + used.len() as u64;
         }
-        used
+        end = start;
     }
+    from
+}
+
+fn without_zeros_behind(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+    let mut used = bytes;
+    while let Some(before) = used.strip_suffix(&ZEROS) {
+        used = before;
+    }
+    let length = used.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &used[..length]
 }
 
 /// Reads what can be read; blocks that can't are zeros. Returns how many bytes there are.

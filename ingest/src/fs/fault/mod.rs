@@ -8,7 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,7 @@ impl SimFs {
                 calls_left: None,
                 epoch: 0,
                 syncs: 0,
+                bytes_read: 0,
                 names: root.clone(),
                 durable_names: root,
                 dirty_names: Vec::new(),
@@ -87,10 +88,19 @@ impl SimFs {
         self.lock().syncs
     }
 
+    /// How many bytes of files were read.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.lock().bytes_read
+    }
+
     /// After `calls` further changing calls, the next one is done in part and it and all after
     /// it fail, as for a process that was stopped there. Ends with a kill or a power loss.
     pub(crate) fn stop_after(&self, calls: u64) {
-        self.lock().calls_left = Some(calls);
+        let mut state = self.lock();
+        // What has stopped stays so.
+        if state.calls_left != Some(0) {
+            state.calls_left = Some(calls);
+        }
     }
 
     /// Takes back a [`SimFs::stop_after`] that has not come to pass.
@@ -133,6 +143,16 @@ impl SimFs {
             let inode = &mut state.inodes[inode];
             put(&mut inode.live, offset, with);
             put(&mut inode.durable, offset, with);
+        }
+    }
+
+    /// Cuts a file short, as damage to its length does.
+    pub(crate) fn cut(&self, path: &Path, length: usize) {
+        let mut state = self.lock();
+        if let Some(Node::File(inode)) = state.names.get(path).copied() {
+            let inode = &mut state.inodes[inode];
+            inode.live.truncate(length);
+            inode.durable.truncate(length);
         }
     }
 
@@ -220,10 +240,13 @@ impl Fs for SimFs {
             let rate = state.faults.sync_dir;
             stopped || state.chance.is(rate)
         };
+        // What is done to one name is on disk in its order.
+        let mut held = BTreeSet::new();
         for change in std::mem::take(&mut state.dirty_names) {
             let ours = change.is_in(directory);
-            let kept = !ours || (failed && state.chance.is(500));
-            if kept {
+            let behind = change.paths().any(|path| held.contains(path));
+            if !ours || behind || (failed && state.chance.is(500)) {
+                held.extend(change.paths().map(Path::to_path_buf));
                 state.dirty_names.push(change);
             } else {
                 change.apply(&mut state.durable_names);
@@ -271,6 +294,7 @@ impl File for SimFile {
         let from = live.len().min(offset as usize);
         let read = buffer.len().min(live.len() - from);
         buffer[..read].copy_from_slice(&live[from..from + read]);
+        state.bytes_read += read as u64;
         Ok(read)
     }
 

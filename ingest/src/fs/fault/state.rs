@@ -18,6 +18,7 @@ pub(super) struct State {
     pub(super) calls_left: Option<u64>,
     pub(super) epoch: u64,
     pub(super) syncs: u64,
+    pub(super) bytes_read: u64,
     pub(super) names: BTreeMap<PathBuf, Node>,
     pub(super) durable_names: BTreeMap<PathBuf, Node>,
     pub(super) dirty_names: Vec<NameChange>,
@@ -188,6 +189,15 @@ impl Piece {
 }
 
 impl NameChange {
+    /// The names that it touches.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (first, second) = match self {
+            Self::Make(path, _) | Self::Remove(path) => (path, None),
+            Self::Rename(from, to, _) => (from, Some(to)),
+        };
+        std::iter::once(first).chain(second).map(PathBuf::as_path)
+    }
+
     pub(super) fn is_in(&self, directory: &Path) -> bool {
         match self {
             Self::Make(path, _) | Self::Rename(_, path, _) | Self::Remove(path) => {

@@ -1,7 +1,5 @@
 //! The simulated file system loses what a real one may lose, and nothing else.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::fs::{read_file, replace_file};
 

@@ -1,1 +1,0 @@
-//! The log as its users see it.
