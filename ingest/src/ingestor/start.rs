@@ -2,6 +2,7 @@
 //! part needs the next.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,7 +71,7 @@ impl Ingestor {
         let fs: Arc<dyn Fs> = Arc::new(OsFs);
         let background = Background::start().map_err(StartError::io("start threads"))?;
         let directory = builder.data_dir.clone();
-        fs.create_dir_all(&directory).map_err(StartError::io("make the data directory"))?;
+        make_directory(&*fs, &directory).map_err(StartError::io("make the data directory"))?;
         let lock = match builder.lock.take() {
             Some(lock) => lock,
             None => DataDirLock::acquire(&directory).map_err(StartError::Lock)?,
@@ -100,6 +101,15 @@ impl Ingestor {
             lock,
         };
         Ok(Self { parts: Arc::new(parts) })
+    }
+}
+
+/// Makes a directory so that a power loss can't take it with all that is synced below it.
+fn make_directory(fs: &dyn Fs, directory: &Path) -> io::Result<()> {
+    fs.create_dir_all(directory)?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs.sync_dir(parent),
+        _ => fs.sync_dir(Path::new(".")),
     }
 }
 
