@@ -1,4 +1,4 @@
-//! Feeds made-up compressed bodies to [`pulsemesh_ingest::fuzzing::decompress`], which says what must hold.
+//! Feeds made-up compressed bodies to the library, which says what must hold.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| pulsemesh_ingest::fuzzing::decompress(input));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::code::{Code, Reject};
@@ -96,7 +97,8 @@ pub struct EventError {
 }
 
 /// A whole request that was refused: none of its events was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {}", reject.code.as_str(), reject.message)]
 pub struct Refusal {
     /// Why.
     pub reject: Reject,

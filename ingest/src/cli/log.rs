@@ -26,7 +26,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When there is no log, or it can't be read.
-pub fn verify(directory: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) fn verify(directory: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let report = tool::verify(&OsFs, &log_in(directory)?)?;
     write_report(&report, out)?;
     Ok(ExitCode::from(if report.is_sound() { EXIT_OK } else { EXIT_FAILED }))
@@ -59,7 +59,7 @@ fn write_report(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When there is no log, or it can't be read.
-pub fn dump(directory: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) fn dump(directory: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(out);
     tool::dump(&OsFs, &log_in(directory)?, &DumpFilter::default(), &mut out)?;
     out.flush()?;
@@ -71,7 +71,7 @@ pub fn dump(directory: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When there is no log, it is in use, or the store can't take it.
-pub fn drain(settings: Settings, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) fn drain(settings: Settings, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     log_in(&settings.storage.data_dir)?;
     let runtime = serve::runtime()?;
     let telemetry = {

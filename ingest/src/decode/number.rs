@@ -214,13 +214,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_value_is_what_std_parses(text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?(e-?[0-9]{1,3})?") {
+        fn the_value_is_what_std_parses(
+            text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?(e-?[0-9]{1,3})?"
+        ) {
             let expected = text.parse::<f64>().ok().filter(|value| value.is_finite());
             prop_assert_eq!(value(&text).map(f64::to_bits), expected.map(f64::to_bits));
         }
 
         #[test]
-        fn a_decimal_is_what_rust_decimal_parses(text in "-?(0|[1-9][0-9]{0,14})(\\.[0-9]{1,13})?") {
+        fn a_decimal_is_what_rust_decimal_parses(
+            text in "-?(0|[1-9][0-9]{0,14})(\\.[0-9]{1,13})?"
+        ) {
             let expected = Decimal::from_str_exact(&text).ok();
             prop_assert_eq!(exact_decimal(&text), expected);
             prop_assert_eq!(exact_decimal(&text).map(|d| d.scale()), expected.map(|d| d.scale()));

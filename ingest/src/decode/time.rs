@@ -248,9 +248,8 @@ mod tests {
         let offset = prop_oneof![Just("Z".to_owned()), "[+-][0-2][0-9]:[0-6][0-9]"];
         (1..9998_u32, 0..14_u32, 0..33_u32, 0..25_u32, 0..61_u32, 0..62_u32, fraction, offset)
             .prop_map(|(year, month, day, hour, minute, second, fraction, offset)| {
-                format!(
-                    "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}"
-                )
+                let date = format!("{year:04}-{month:02}-{day:02}");
+                format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
             })
     }
 

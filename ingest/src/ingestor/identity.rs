@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// A new UUIDv7 (RFC 9562) for a pulse received at `received_at_us`, microseconds since 1970.
-pub fn new_id(received_at_us: i64) -> Uuid {
+pub(super) fn new_id(received_at_us: i64) -> Uuid {
     let milliseconds = u64::try_from(received_at_us / 1000).unwrap_or(0);
     let mut random = [0; 10];
     RANDOM.with_borrow_mut(|generator| generator.fill_bytes(&mut random));
@@ -24,7 +24,7 @@ pub fn new_id(received_at_us: i64) -> Uuid {
 
 /// The names that a client gave an event, so that a repeat is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
+pub(super) struct Names {
     /// The id that follows from them.
     pub id: Uuid,
     /// Whether the client named the id itself.
@@ -37,7 +37,7 @@ impl Names {
     /// The names of `pulse`; `None` where its client gave none. `header_key` is the request's
     /// key, which counts where the event has none of its own; `place` tells the events of a
     /// batch apart that share it.
-    pub fn of(
+    pub(super) fn of(
         tenant: &str,
         pulse: &Pulse<'_>,
         header_key: Option<&str>,

@@ -18,7 +18,6 @@ use super::{Parts, with_scratch};
 /// How long a repeat waits for the first to be answered before it is told to come back: longer
 /// than any sync on a sound disk, shorter than a client's patience.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(2);
-const RETRY_SOON: Duration = Duration::from_secs(1);
 
 impl Parts {
     /// Takes the named events of a request and writes what became of each into `receipt`.
@@ -44,7 +43,7 @@ impl Parts {
                     other => answer(receipt, &named[at], other),
                 }
             }
-            self.log_named(rules, submission, (&named, &fresh), reserved, receipt).await?;
+            self.log_named((rules, submission), (&named, &fresh), reserved, receipt).await?;
             let Some(first) = waiting.first() else { return Ok(()) };
             let left = deadline.saturating_duration_since(Instant::now());
             self.reservations.wait(wanted[*first].key, left).await;
@@ -76,8 +75,7 @@ impl Parts {
     /// Logs the events whose keys are new and commits their keys.
     async fn log_named(
         self: &Arc<Self>,
-        rules: Rules,
-        submission: &Submission<'_>,
+        (rules, submission): (Rules, &Submission<'_>),
         (named, fresh): (&[Named], &[usize]),
         reserved: Reserved,
         receipt: &mut Receipt,

@@ -2,6 +2,7 @@
 //! part needs the next.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,7 +71,7 @@ impl Ingestor {
         let fs: Arc<dyn Fs> = Arc::new(OsFs);
         let background = Background::start().map_err(StartError::io("start threads"))?;
         let directory = builder.data_dir.clone();
-        fs.create_dir_all(&directory).map_err(StartError::io("make the data directory"))?;
+        make_directory(&*fs, &directory).map_err(StartError::io("make the data directory"))?;
         let lock = match builder.lock.take() {
             Some(lock) => lock,
             None => DataDirLock::acquire(&directory).map_err(StartError::Lock)?,
@@ -80,7 +81,7 @@ impl Ingestor {
         let buffer =
             Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
-        let drains = start_drains(&builder, &log, &buffer, &reservations, fs, &background)?;
+        let drains = start_drains(&builder, (&log, &buffer), &reservations, fs, &background)?;
         let parts = Parts {
             levels,
             overflow: builder.overflow,
@@ -100,6 +101,15 @@ impl Ingestor {
             lock,
         };
         Ok(Self { parts: Arc::new(parts) })
+    }
+}
+
+/// Makes a directory so that a power loss can't take it with all that is synced below it.
+fn make_directory(fs: &dyn Fs, directory: &Path) -> io::Result<()> {
+    fs.create_dir_all(directory)?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs.sync_dir(parent),
+        _ => fs.sync_dir(Path::new(".")),
     }
 }
 
@@ -160,8 +170,7 @@ fn open_reservations(
 
 fn start_drains(
     builder: &IngestorBuilder,
-    log: &Log,
-    buffer: &Arc<MemoryBuffer>,
+    (log, buffer): (&Log, &Arc<MemoryBuffer>),
     reservations: &Reservations,
     fs: Arc<dyn Fs>,
     background: &Background,

@@ -69,11 +69,17 @@ pub(crate) struct Chain {
     low_position: AtomicU64,
 }
 
+/// Which log it is and where it lies.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) directory: PathBuf,
+    pub(crate) id: LogId,
+}
+
 impl Chain {
     pub(crate) fn new(
-        fs: Arc<dyn Fs>,
-        directory: PathBuf,
-        id: LogId,
+        Home { fs, directory, id }: Home,
         metrics: LogMetrics,
         segments: Vec<Segment>,
         start_seq: u64,

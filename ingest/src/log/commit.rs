@@ -17,6 +17,15 @@ use super::{AppendError, PENDING_BYTES_MAX};
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest pause between two tries to write again; the first is [`CHECK_INTERVAL`].
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How long a group may be held open for appends that are likely to come: about two syncs. Each
+/// sync costs the processor as much as several appends, so small groups in quick succession
+/// would take it away from those who fill them.
+const GATHER_TIME_MAX: Duration = Duration::from_micros(300);
+/// Appends of the group before at which the next one is held open: fewer come so rarely that
+/// waiting for them only adds to their latency.
+const GATHER_APPENDS_MIN: usize = 12;
+/// Bytes at which a group is never held open: then the disk, not the sync, is what it waits for.
+const GATHER_BYTES_MAX: usize = 64 * 1024;
 /// Room that a buffer keeps between groups; what a burst needed beyond is given back.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 
@@ -36,6 +45,16 @@ pub struct Ticket {
 struct Group {
     outcome: OnceLock<Outcome>,
     wakers: Mutex<Vec<Waker>>,
+}
+
+/// A group that the writer has taken: whatever becomes of it, its tickets are answered.
+#[derive(Debug, Default)]
+struct Promise(Arc<Group>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.finish(Err(AppendError::Closed));
+    }
 }
 
 /// The gathering side and the writer thread.
@@ -60,19 +79,23 @@ struct Pending {
     pulses: u64,
     group: Arc<Group>,
     appends: usize,
+    /// Appends of the group before.
+    appends_before: usize,
     /// Bytes that the writer has taken and not yet answered.
     in_flight_bytes: u64,
     refusal: Option<AppendError>,
     skip_to: u64,
     closed: bool,
-    writer_waits: bool,
+    /// The writer waits for so many appends.
+    writer_waits_for: Option<usize>,
 }
 
 /// What the writer thread takes at once.
 #[derive(Debug)]
 struct Taken {
     frames: Vec<u8>,
-    group: Arc<Group>,
+    group: Promise,
+    appends: usize,
     skip_to: u64,
     closed: bool,
 }
@@ -143,7 +166,8 @@ impl Committer {
         pending.frames.extend_from_slice(frames);
         pending.pulses += pulses;
         pending.appends += 1;
-        if std::mem::take(&mut pending.writer_waits) {
+        if pending.writer_waits_for.is_some_and(|appends| appends <= pending.appends) {
+            pending.writer_waits_for = None;
             drop(pending);
             self.shared.arrived.notify_one();
         }
@@ -181,12 +205,11 @@ struct CloseAtEnd<'s>(&'s Shared);
 
 impl Drop for CloseAtEnd<'_> {
     fn drop(&mut self) {
-        let group = {
-            let mut pending = lock(&self.0.pending);
-            pending.closed = true;
-            std::mem::take(&mut pending.group)
-        };
-        group.finish(Err(AppendError::Closed));
+        let mut pending = lock(&self.0.pending);
+        pending.closed = true;
+        let group = Promise(std::mem::take(&mut pending.group));
+        drop(pending);
+        drop(group);
     }
 }
 
@@ -199,13 +222,13 @@ fn run(shared: &Shared, mut writer: Writer) {
         let wait = writer.refusal().is_some().then_some(pause);
         let taken = shared.take(std::mem::take(&mut buffer), wait);
         writer.skip_to(taken.skip_to);
-        let Taken { mut frames, group, .. } = taken;
-        if !frames.is_empty() {
+        let Taken { mut frames, group, appends, closed, .. } = taken;
+        if appends > 0 {
             let outcome = writer.append(&mut frames);
             shared.settle(writer.refusal());
-            group.finish(outcome);
+            group.0.finish(outcome);
             writer.tidy();
-        } else if taken.closed {
+        } else if closed {
             break;
         }
         let due = if writer.refusal().is_some() { pause } else { CHECK_INTERVAL };
@@ -229,10 +252,41 @@ impl Shared {
     /// Takes all that is pending, leaving `buffer` for what comes; waits until there is
     /// something, but at most for `wait`.
     fn take(&self, buffer: Vec<u8>, wait: Option<Duration>) -> Taken {
-        let mut pending = lock(&self.pending);
+        let mut pending = self.wait_for(lock(&self.pending), 1, wait);
+        let likely = pending.appends_before;
+        if likely >= GATHER_APPENDS_MIN && pending.appends > 0 {
+            pending = self.wait_for(pending, likely, Some(GATHER_TIME_MAX));
+        }
+        let (skip_to, closed) = (pending.skip_to, pending.closed);
+        let appends = std::mem::take(&mut pending.appends);
+        if appends == 0 {
+            let group = Promise::default();
+            return Taken { frames: buffer, group, appends, skip_to, closed };
+        }
+        // Room for as many as waited last time, so that the list does not grow step by step.
+        let wakers = Mutex::new(Vec::with_capacity(appends));
+        let next = Arc::new(Group { outcome: OnceLock::new(), wakers });
+        pending.appends_before = appends;
+        pending.pulses = 0;
+        pending.in_flight_bytes = pending.frames.len() as u64;
+        let frames = std::mem::replace(&mut pending.frames, buffer);
+        let group = Promise(std::mem::replace(&mut pending.group, next));
+        Taken { frames, group, appends, skip_to, closed }
+    }
+
+    /// Waits for so many appends, or as many bytes as are not worth waiting for more.
+    fn wait_for<'p>(
+        &self,
+        mut pending: MutexGuard<'p, Pending>,
+        appends: usize,
+        wait: Option<Duration>,
+    ) -> MutexGuard<'p, Pending> {
         let deadline = wait.map(|wait| Instant::now() + wait);
-        while pending.frames.is_empty() && !pending.closed {
-            pending.writer_waits = true;
+        while pending.appends < appends
+            && pending.frames.len() < GATHER_BYTES_MAX
+            && !pending.closed
+        {
+            pending.writer_waits_for = Some(appends);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             pending = match left {
                 Some(Duration::ZERO) => break,
@@ -243,27 +297,8 @@ impl Shared {
                 None => self.arrived.wait(pending).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        pending.writer_waits = false;
-        if pending.frames.is_empty() {
-            return Taken {
-                frames: buffer,
-                group: Arc::default(),
-                skip_to: pending.skip_to,
-                closed: pending.closed,
-            };
-        }
-        // Room for as many as waited last time, so that the list does not grow step by step.
-        let wakers = Mutex::new(Vec::with_capacity(pending.appends));
-        let next = Arc::new(Group { outcome: OnceLock::new(), wakers });
-        pending.appends = 0;
-        pending.pulses = 0;
-        pending.in_flight_bytes = pending.frames.len() as u64;
-        Taken {
-            frames: std::mem::replace(&mut pending.frames, buffer),
-            group: std::mem::replace(&mut pending.group, next),
-            skip_to: pending.skip_to,
-            closed: pending.closed,
-        }
+        pending.writer_waits_for = None;
+        pending
     }
 
     fn settle(&self, refusal: Option<AppendError>) {

@@ -2,6 +2,8 @@
 //! losses, recoveries, reads and forgetting, over a file system that loses what it may. What was
 //! acknowledged or read once keeps its number and its content for ever.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -333,7 +333,7 @@ impl<'a> Frame<'a> {
             let entry = read_entry(bytes, at)?;
             let offset = at;
             at += 4 + u32_at(bytes, at) as usize;
-            Some((offset, Record { seq: header.first_seq + index, envelope, entry }))
+            Some((offset, Record { seq: header.first_seq.saturating_add(index), envelope, entry }))
         })
     }
 

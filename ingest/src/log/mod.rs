@@ -11,7 +11,8 @@ mod positions;
 mod reader;
 mod recovery;
 mod scan;
-pub mod segment;
+mod segment;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub mod tool;
@@ -28,7 +29,7 @@ use crate::fs::Fs;
 use crate::metrics::LogMetrics;
 use crate::sink::progress::LogId;
 
-use self::chain::Chain;
+use self::chain::{Chain, Home};
 use self::commit::Committer;
 use self::recovery::Recovered;
 use self::writer::{Writer, WriterSettings};
@@ -255,7 +256,12 @@ fn assemble(
     recovered: Recovered,
 ) -> (Arc<Chain>, Writer) {
     let Recovered { id, segments, start_seq, start, damaged } = recovered;
-    let chain = Arc::new(Chain::new(fs, settings.dir.clone(), id, metrics, segments, start_seq));
+    let chain = Arc::new(Chain::new(
+        Home { fs, directory: settings.dir.clone(), id },
+        metrics,
+        segments,
+        start_seq,
+    ));
     if let Some(ordinal) = damaged {
         chain.mark_damaged(ordinal);
     }

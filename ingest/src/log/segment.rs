@@ -18,11 +18,11 @@ use crate::sink::progress::LogId;
 use super::frame::{u32_at, u64_at};
 
 /// Bytes before a segment's first frame.
-pub const HEADER_BYTES: usize = 96;
+pub(crate) const HEADER_BYTES: usize = 96;
 /// Bytes of a seal.
 pub(crate) const SEAL_BYTES: usize = 24;
 /// The format that is written. Version 1 is the first; a reader of the next one keeps reading it.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: u32 = 0x534D_5001;
 const SEAL_MAGIC: u32 = 0x454D_5001;

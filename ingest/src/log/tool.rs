@@ -12,9 +12,10 @@ use crate::pulse::Shape;
 
 use super::OpenError;
 use super::frame::{Frame, Record};
-use super::recovery::{Found, Tail, lay_out, read_headers, void};
+use super::recovery::{Found, lay_out, read_headers, void};
 use super::scan::{Window, used_end};
 use super::segment::{HEADER_BYTES, Kind, Name, SEAL_BYTES, Seal};
+use super::tail::Tail;
 
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -203,7 +203,8 @@ fn read_stored(runs: &[Arc<Run>], wanted: &Wanted) -> Result<Stored, ()> {
     Ok(stored)
 }
 
-/// What a key leads to in `runs`, the newest first; an error where one can't be read, which is logged here.
+/// What a key leads to in `runs`, the newest first; an error where one can't be read, which is
+/// logged here.
 pub(super) fn find(runs: &[Arc<Run>], key: ReservationKey) -> Result<Option<Fixed>, ()> {
     for run in runs.iter().rev().filter(|run| run.may_hold(key)) {
         match run.find(key) {

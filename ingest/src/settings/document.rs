@@ -53,6 +53,7 @@ fn render() -> String {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a wish of the person at the keyboard, no setting")]
 fn the_document_lists_every_setting_as_it_is() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
     let expected = render();

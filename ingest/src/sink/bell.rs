@@ -73,6 +73,7 @@ impl Bell {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;

@@ -127,7 +127,7 @@ fn measure(built: &Path, options: &Options) -> Result<bool> {
         };
         for row in rows {
             all_met &= row.is_met(options.smoke);
-            let line = if options.json { row.to_json()? } else { row.to_table() };
+            let line = if options.json { row.to_json()? } else { row.to_table(options.smoke) };
             writeln!(out, "{line}")?;
         }
     }

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use super::step::Step;
 
+/// A version that is known to read deny.toml; a newer one is a change of its own.
+const VERSION: &str = "0.20.2";
+
 /// Where tools of the checks are kept; outside the repository, so that a fresh clone has them.
 fn cache() -> PathBuf {
     let base = variable("XDG_CACHE_HOME").map(PathBuf::from);
@@ -29,7 +32,7 @@ pub(super) fn step() -> Step {
     let script = format!(
         "set -u\n\
          if [ ! -x {deny} ] && ! command -v {deny} >/dev/null; then\n\
-           {cargo} install cargo-deny --locked --root {root} || exit 1\n\
+           {cargo} install cargo-deny@{VERSION} --locked --root {root} || exit 1\n\
          fi\n\
          {deny} --color never check licenses bans sources || exit 1\n\
          log=$(mktemp)\n\

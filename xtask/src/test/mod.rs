@@ -3,6 +3,7 @@
 //! it, so that one run shows all that is wrong.
 
 mod deny;
+mod fuzz;
 mod step;
 
 use std::io::{self, Write};
@@ -18,11 +19,12 @@ use step::{Outcome, Step};
 /// What `cargo xtask test` is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Minutes of load and thousands of crash rounds as well.
+    /// Minutes of load, of fuzzing, and thousands of crash rounds as well.
     #[arg(long)]
     long: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
-    /// `examples`, `crash`, `bench`); any other word: only the tests whose names hold it.
+    /// `examples`, `crash`, `bench`, with --long `fuzz`); any other word: only the tests whose
+    /// names hold it.
     filter: Option<String>,
 }
 
@@ -53,6 +55,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         vec![vec![tests("")], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
+        vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
     let Some(filter) = &options.filter else { return Ok(all) };
     let steps: Lane = all.into_iter().flatten().flatten().collect();
@@ -185,6 +188,7 @@ mod tests {
 
     #[test]
     fn a_filter_names_a_step_or_else_tests() {
+        assert_eq!(names(Some("fuzz")), ["tests"], "fuzzing is for --long");
         let all = ["build", "format", "tidy", "deny", "tests", "clippy", "crash", "bench"];
         assert_eq!(names(None), all);
         assert_eq!(names(Some("tidy")), ["tidy"]);

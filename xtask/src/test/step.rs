@@ -69,6 +69,8 @@ impl Step {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            // An error's chain says what went wrong; its stack is a page of the test runner.
+            .env("RUST_LIB_BACKTRACE", "0")
             // What rustup and cargo set for this process is not meant for the next cargo.
             .env_remove("CARGO_MANIFEST_DIR")
             .env_remove("CARGO_PKG_NAME")

@@ -26,7 +26,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// What is checked and how long.
 #[derive(Debug, Args)]
-pub struct CheckArguments {
+pub(super) struct CheckArguments {
     /// Where clients send pulses
     #[arg(value_name = "URL", default_value = DEFAULT_URL, value_parser = Target::parse)]
     url: Target,
@@ -72,7 +72,7 @@ struct Report {
 ///
 /// # Errors
 /// When `out` can't be written.
-pub fn run(arguments: &CheckArguments, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &CheckArguments, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let mut report = Report {
         ok: true,
         url: arguments.url.to_string(),

@@ -1,5 +1,7 @@
 //! The check against servers that behave well, badly, or not at all.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

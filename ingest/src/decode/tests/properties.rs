@@ -287,7 +287,8 @@ proptest! {
         after in proptest::collection::vec(body(), 0..3),
         shape in shape(),
     ) {
-        let lines = |parts: &[Vec<u8>]| parts.iter().flat_map(|p| [&p[..], b"\n"].concat()).collect::<Vec<_>>();
+        let ended = |part: &Vec<u8>| [&part[..], b"\n"].concat();
+        let lines = |parts: &[Vec<u8>]| parts.iter().flat_map(ended).collect::<Vec<_>>();
         let [before, line, after] = [lines(&before), lines(&[line]), lines(&after)];
         let whole = [&before[..], &line, &after].concat();
         let decode = |body: &[u8]| -> Vec<(Vec<u8>, String)> {

@@ -9,7 +9,10 @@ use crate::decode::Decoder;
 use crate::pulse::Shape;
 use crate::submission::Format;
 
-const SAMPLE: &str = r#"{"service_name":"checkout","event_time":"2026-11-21T08:00:00.123Z","latency_ms":12.5,"status":"ok","metadata":{"region":"eu","v":"1"}}"#;
+const SAMPLE: &str = concat!(
+    r#"{"service_name":"checkout","event_time":"2026-11-21T08:00:00.123Z","latency_ms":12.5,"#,
+    r#""status":"ok","metadata":{"region":"eu","v":"1"}}"#
+);
 
 /// The best of several rounds, in nanoseconds for each pulse.
 fn ns_per_pulse(format: Format, body: &[u8]) -> f64 {

@@ -1,5 +1,7 @@
 //! The log on the real file system, with its thread and with many who append at once.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

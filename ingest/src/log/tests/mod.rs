@@ -1,6 +1,7 @@
 //! The log as its users and its disk see it.
 
 mod damage;
+mod group;
 mod live;
 mod refusal;
 mod tool;

@@ -34,7 +34,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => any::<bool>().prop_map(|faulty| Step::Tick { faulty }),
         2 => Just(Step::Forget),
         2 => (any::<bool>(), 0..3usize, 0..12u64, 0..100u64).prop_map(
-            |(power, logged, calls, down_seconds)| Step::Crash { power, logged, calls, down_seconds }
+            |(power, logged, calls, down_seconds)| {
+                Step::Crash { power, logged, calls, down_seconds }
+            }
         ),
     ];
     proptest::collection::vec(step, 1..120)

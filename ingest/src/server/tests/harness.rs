@@ -1,5 +1,7 @@
 //! A server on a port of its own, and a client that sends exactly the bytes it is told to.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,5 +1,7 @@
 //! HTTP/2 by prior knowledge, on the same port.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -118,7 +118,7 @@ struct Thread {
 
 struct Keeping {
     thread: Thread,
-    stop: mpsc::Sender<Instant>,
+    stop: mpsc::SyncSender<Instant>,
 }
 
 impl fmt::Debug for Drains {

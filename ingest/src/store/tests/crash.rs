@@ -1,5 +1,7 @@
 //! The embedded store in a process that is killed while it writes.
 
+#![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -161,7 +161,8 @@ proptest! {
         write(&*embedded.store, &log.all());
         let mut rows = first.rows.clone();
         if let Some(next) = first.next {
-            rows.extend(pages(&*embedded.store, &PulseQuery { after: Some(next), ..query.clone() }));
+            let rest = PulseQuery { after: Some(next), ..query.clone() };
+            rows.extend(pages(&*embedded.store, &rest));
             // Behind the cursor is exactly what the order has behind it, new rows included.
             let place = (next.event_time_ms, next.id);
             let behind: Vec<_> = Model(&specs).rows(&query).into_iter()

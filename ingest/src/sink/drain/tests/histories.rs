@@ -162,7 +162,9 @@ async fn check(history: History) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_accepted_pulse_is_stored_or_a_dead_letter(history in histories()) {

@@ -220,5 +220,4 @@ fn flags(matches: &ArgMatches) -> BTreeMap<&'static str, String> {
 }
 
 #[cfg(test)]
-#[path = "command_tests.rs"]
 mod tests;
