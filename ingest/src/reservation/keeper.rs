@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::active::Active;
-use super::clock::AgeClock;
+use super::clock::{AgeClock, oldest_us};
 use super::format::{ReadError, journal_path};
 use super::journal::{BLOCK_ENTRIES_MAX, BlockBuffer, BlockHead, Journal};
 use super::merge::{Merge, choose, merged_meta};
@@ -71,7 +71,7 @@ impl Keeper {
 
     /// Drops the runs whose newest entry is older than the window.
     pub(super) fn expire(&mut self) {
-        let oldest = self.ages.now().age_us.saturating_sub(self.shared.window_us);
+        let oldest = oldest_us(self.ages.now().age_us, self.shared.window_us);
         let is_old = |run: &Arc<Run>| run.meta().newest_us < oldest;
         let runs = Arc::clone(self.shared.table().runs());
         if !runs.iter().any(is_old) {
@@ -292,10 +292,12 @@ impl Keeper {
 
 fn write_run(shared: &Shared, meta: RunMeta, entries: &Active) -> io::Result<Run> {
     let entries = entries.entries();
-    let mut order: Vec<_> = (0..entries.len() as u32).collect();
-    order.sort_unstable_by_key(|place| entries[*place as usize].key);
+    // Keys beside their places: sorting them stays in the cache.
+    let mut order: Vec<_> =
+        (0u32..).zip(entries).map(|(place, entry)| (entry.key, place)).collect();
+    order.sort_unstable();
     let mut writer = RunWriter::create(&shared.fs, &shared.directory, meta, entries.len())?;
-    for place in order {
+    for (_, place) in order {
         writer.push(&entries[place as usize])?;
     }
     writer.finish()

@@ -165,7 +165,7 @@ fn a_restored_record_keeps_its_age_and_an_old_one_is_left_out() {
     let files = Files::new();
     let now = files.clock.wall_us();
     let mut restoring = open(&files.fs, &files.clock);
-    for (pulse, age) in [(0, WINDOW / 2), (3, WINDOW + Duration::from_secs(1))] {
+    for (pulse, age) in [(0, WINDOW / 2), (3, WINDOW + Duration::from_secs(2))] {
         let attempt = Attempt { pulse, body: 1 };
         let fixed = attempt.fixed(now - age.as_micros() as i64);
         restoring.restore(&Logged { fixed, key: attempt.key() }.record(u64::from(pulse)));

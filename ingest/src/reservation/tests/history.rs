@@ -186,8 +186,7 @@ impl World {
                 self.sim.set_faults(Faults::default());
             }
             Step::Forget => {
-                let (_, keeper) = self.table.as_ref().expect("open but while it restarts");
-                self.log_low = keeper.covered;
+                self.log_low = self.log_low.max(self.table().shared.progress.covered());
             }
             Step::Crash { power, logged, calls, down_seconds } => {
                 self.crash(power, logged, calls, Duration::from_secs(down_seconds));
