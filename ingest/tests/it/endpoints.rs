@@ -219,17 +219,3 @@ fn the_platform_and_people_can_ask_for_state() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn metrics_of_an_event_name_count_events_and_users() -> Result<()> {
-    let fixture = Fixture::start()?;
-    for user in ["a", "b", "a"] {
-        let body = format!(r#"{{"event_name":"login","user_id":"{user}"}}"#);
-        fixture.post("/events?ack=stored", &body, 200)?;
-    }
-    let answer = fixture.get("/metrics?event_name=login")?.to_string();
-    for number in [":3", ":2"] {
-        assert!(answer.contains(number), "{answer}");
-    }
-    Ok(())
-}
