@@ -9,8 +9,10 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use pulsemesh_runtime::telemetry::spans;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::code::{Code, Reject};
 use crate::query::answer::PAGE_BYTES_SOFT;
@@ -118,7 +120,14 @@ async fn answer<I: Intake>(
 ) -> Reply {
     let expects = call.head.expects_continue();
     match call.route.action {
-        Ok(Action::Submit(shape)) => submit::submit(shared, exchange, shape, call, body).await,
+        Ok(Action::Submit(shape)) => {
+            let parent = call.head.trace().map(|trace| (trace.trace_id, trace.span_id));
+            let span = spans::request_span(call.route.endpoint.as_str(), parent);
+            let submitting = submit::submit(shared, exchange, shape, call, body);
+            let reply = submitting.instrument(span.clone()).await;
+            spans::answered(&span, reply.answer.status);
+            reply
+        }
         // Boxed: a connection holds the room of its largest future all the time.
         Ok(action) => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
         Err(Miss::NotFound) => decline(&Code::NotFound.into(), body, expects).await,
