@@ -12,7 +12,7 @@ use super::Shared;
 use super::active::Active;
 use super::clock::{AgeClock, oldest_us};
 use super::format::{ReadError, journal_path};
-use super::journal::{BLOCK_ENTRIES_MAX, BlockBuffer, BlockHead, Journal};
+use super::journal::{BlockBuffer, BlockHead, Journal};
 use super::merge::{Merge, choose, merged_meta};
 use super::run::{Run, RunMeta};
 use super::run_writer::{RunWriter, remove_if_there};
@@ -41,6 +41,8 @@ pub(super) struct Keeper {
     pub(super) journal: Option<Journal>,
     /// How many active entries the journal holds.
     pub(super) journaled: usize,
+    /// [`BLOCK_ENTRIES_MAX`], and fewer in tests.
+    pub(super) block_entries: usize,
     /// Journals that go once a newer one is synced.
     pub(super) old_journals: Vec<PathBuf>,
     pub(super) sealing: Option<RunMeta>,
@@ -48,8 +50,10 @@ pub(super) struct Keeper {
     /// Age time of the last block. A stamp now and then, though nothing is committed, keeps a
     /// step of the wall clock from being taken for time in which no process ran.
     pub(super) stamped_us: i64,
-    /// Below this number of the log all is on disk.
+    /// Below this number of the log all is in files.
     pub(super) covered: u64,
+    /// What of that this process has synced: files that a killed one left may not be.
+    pub(super) synced: u64,
 }
 
 impl Keeper {
@@ -177,6 +181,7 @@ impl Keeper {
                 return Err(error);
             }
             self.covered = covered;
+            self.synced = covered;
             self.remove_old_journals();
         }
         self.shared.publish_covered(self.covered);
@@ -218,10 +223,10 @@ impl Keeper {
     ) -> io::Result<()> {
         let mut block = BlockBuffer::new();
         loop {
-            let end = target.min(self.journaled + BLOCK_ENTRIES_MAX);
+            let end = target.min(self.journaled + self.block_entries);
             block.fill(&self.shared.table().active().entries()[self.journaled..end]);
             // Only with the last block is everything there that `covered` speaks of.
-            let covered = if end == target { covered } else { self.covered };
+            let covered = if end == target { covered } else { self.synced };
             let stamp = self.ages.now();
             journal.append(block.finish(BlockHead { covered, stamp }))?;
             self.journaled = end;

@@ -11,6 +11,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::clock::{Clock, micros, oldest_us};
+use super::journal::BLOCK_ENTRIES_MAX;
 use super::keeper::Keeper;
 use super::key::{Entry, Fixed, KeyMaker, Wanted};
 use super::load::{Loaded, OpenError};
@@ -115,12 +116,14 @@ impl Restoring {
             next_number: content.next_number,
             journal: None,
             journaled: 0,
+            block_entries: BLOCK_ENTRIES_MAX,
             aged,
             old_journals: mem::take(&mut content.old_journals),
             sealing: None,
             merge: None,
             stamped_us: i64::MIN,
             covered: content.covered,
+            synced: 0,
         };
         keeper.expire();
         Ok(Self { keeper, files_until_us })

@@ -178,3 +178,21 @@ fn a_restored_record_keeps_its_age_and_an_old_one_is_left_out() {
     }
     assert_eq!(table.stats().keys, 0);
 }
+
+#[test]
+fn a_clock_that_is_put_forward_while_a_process_runs_ends_no_key() {
+    let files = Files::new();
+    let (table, mut keeper) = open_table(&files.fs, &files.clock, 1000);
+    table.reserve(&[files.wanted(&table, 0)]).commit();
+    keeper.tick(77).expect("no faults");
+    let attempt = Attempt { pulse: 6, body: 1 };
+    let logged = Logged { fixed: attempt.fixed(files.clock.wall_us()), key: attempt.key() };
+    files.clock.wall_us.fetch_add(86_400_000_000, Ordering::Relaxed);
+    files.clock.advance(WINDOW / 6);
+    keeper.tick(77).expect("no faults");
+    files.sim.kill();
+    let mut restoring = open(&files.fs, &files.clock);
+    restoring.restore(&logged.record(77));
+    let (table, _keeper) = restoring.into_parts();
+    assert_eq!(table.stats().keys, 2);
+}
