@@ -15,8 +15,8 @@ use xtask::events::{now_ms, rfc3339};
 
 use super::plan::Round;
 
-/// The service of every pulse here.
-pub(super) const SERVICE: &str = "crash";
+/// Far more pulses than one connection sends in a round; each has numbers of its own.
+const LANE_NUMBERS: u64 = 1_000_000;
 /// One request in so many repeats a pulse that was acknowledged before.
 const REPEATS: u32 = 8;
 /// Acknowledged pulses of earlier rounds that a lane may repeat.
@@ -49,13 +49,17 @@ impl Sent {
         self.acknowledged.len()
     }
 
+    /// The service of each connection of every round so far.
+    pub(super) fn services(&self) -> impl Iterator<Item = String> {
+        (0..self.next).step_by(LANE_NUMBERS as usize).map(service)
+    }
+
     /// The clients of a round; each has numbers of its own.
     pub(super) fn lanes(&mut self, round: &Round) -> Vec<Lane> {
         let known: Vec<u64> = self.acknowledged.iter().copied().take(10_000).collect();
         let mut lanes = Vec::new();
         for number in 0..round.lanes {
-            // Far more than a lane can send in a round.
-            let first = self.next + number as u64 * 1_000_000;
+            let first = self.next + number as u64 * LANE_NUMBERS;
             lanes.push(Lane {
                 number,
                 start_ms: self.start_ms,
@@ -68,7 +72,7 @@ impl Sent {
                 unknown: Vec::new(),
             });
         }
-        self.next += round.lanes as u64 * 1_000_000;
+        self.next += round.lanes as u64 * LANE_NUMBERS;
         lanes
     }
 
@@ -139,9 +143,9 @@ impl Lane {
 
     /// The same bytes whenever the same number is sent.
     fn body(&self, number: u64) -> String {
-        let time = rfc3339(self.start_ms - number % 60_000);
+        let (service, time) = (service(number), rfc3339(self.start_ms - number % 60_000));
         format!(
-            r#"{{"service_name":"{SERVICE}","event_id":"crash-{number}","event_time":"{time}","#
+            r#"{{"service_name":"{service}","event_id":"crash-{number}","event_time":"{time}","#
         ) + &format!(r#""latency_ms":{},"metadata":{{"number":"{number}"}}}}"#, number % 1000)
     }
 
@@ -165,4 +169,9 @@ impl Lane {
         self.acknowledged.extend(numbers);
         Ok(())
     }
+}
+
+/// The service of a pulse, by its number.
+fn service(number: u64) -> String {
+    format!("crash-{}", number / LANE_NUMBERS)
 }

@@ -24,7 +24,7 @@ use verdict::Verdict;
 
 const ROUNDS: u64 = 100;
 /// Rounds between two full comparisons: a loss is found near the round that caused it.
-const ROUNDS_TO_VERDICT: u64 = 25;
+const ROUNDS_TO_VERDICT: u64 = 50;
 /// Longest start on a directory that a killed process left.
 const START_MAX: Duration = Duration::from_secs(10);
 /// Longest drain of what all rounds left.
@@ -46,14 +46,22 @@ fn rounds() -> Result<()> {
 }
 
 fn all_rounds(dir: &TempDir, seed: u64, rounds: u64, sent: &mut Sent) -> Result<()> {
+    let (began, mut judging) = (Instant::now(), Duration::ZERO);
     let mut slowest = Duration::ZERO;
     for number in 0..rounds {
         let round = Round::new(seed, number);
         let context = || format!("round {number}: {round:?}");
         slowest = slowest.max(one_round(dir, &round, sent).with_context(context)?);
         if (number + 1) % ROUNDS_TO_VERDICT == 0 || number + 1 == rounds {
+            let asked = Instant::now();
             let verdict = judge(dir, sent).with_context(context)?;
-            say(&format!("after {} rounds: {verdict}; slowest start {slowest:?}", number + 1));
+            judging += asked.elapsed();
+            say(&format!(
+                "after {} rounds: {verdict}; slowest start {slowest:.1?}, {judging:.1?} of {:.1?} \
+                 for comparing",
+                number + 1,
+                began.elapsed(),
+            ));
         }
     }
     ensure!(sent.acknowledged() > rounds as usize, "hardly anything was acknowledged");

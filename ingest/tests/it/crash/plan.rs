@@ -41,7 +41,7 @@ impl Round {
         Self {
             seed: rng.random(),
             lanes: rng.random_range(1..=8),
-            pulses: *[1, 1, 5, 50, 200].choose(&mut rng).unwrap_or(&1),
+            pulses: *[1, 1, 5, 20].choose(&mut rng).unwrap_or(&1),
             ack,
             kill_after: Duration::from_millis(rng.random_range(5..700)),
             kill_in_start: in_start.then(|| Duration::from_micros(rng.random_range(500..60_000))),

@@ -9,7 +9,7 @@ use xtask::server::Server;
 
 use crate::support::{in_place, rows};
 
-use super::client::{SERVICE, Sent};
+use super::client::Sent;
 
 /// Numbers of a comparison that found nothing wrong.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ impl fmt::Display for Verdict {
 
 /// Compares every row with every number that was sent, and the ledger with both.
 pub(super) fn compare(server: &Server, samples: &Samples, sent: &Sent) -> Result<Verdict> {
-    let rows = rows(server, SERVICE)?;
+    let mut all = Vec::new();
+    for service in sent.services() {
+        all.extend(rows(server, &service)?);
+    }
+    let rows = all;
     let mut numbers = HashSet::with_capacity(rows.len());
     let mut ids = HashSet::with_capacity(rows.len());
     for row in &rows {
