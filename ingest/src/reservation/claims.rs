@@ -12,9 +12,11 @@ use super::table::{Holder, Stored, Table, Verdict};
 pub enum Claim {
     /// Its keys are its own: log it, then [commit](Reserved::commit).
     New,
-    /// It was accepted before with the same body (or earlier in this request): this is what was
-    /// fixed then.
+    /// It was accepted before with the same body: this is what was fixed then.
     Repeat(Box<Fixed>),
+    /// It repeats the pulse at this place of the same request, which is [`Claim::New`], and shares
+    /// its fate: accepted only if that one is.
+    RepeatOf(usize),
     /// A key was used before with another body, or its two keys lead to different pulses.
     Reused,
     /// Another request holds one of its keys: [wait](super::Reservations::wait) or refuse.
@@ -188,6 +190,7 @@ fn claim_of(verdict: Verdict) -> Claim {
     match verdict {
         Verdict::New => Claim::New,
         Verdict::Repeat(fixed) => Claim::Repeat(Box::new(fixed)),
+        Verdict::RepeatOf(event) => Claim::RepeatOf(event as usize),
         Verdict::Reused => Claim::Reused,
         Verdict::InFlight => Claim::InFlight,
         Verdict::Full => Claim::Full,

@@ -62,6 +62,8 @@ struct Held {
 pub(super) enum Verdict {
     New,
     Repeat(Fixed),
+    /// Of this pulse of the same request.
+    RepeatOf(u32),
     Reused,
     InFlight,
     Full,
@@ -73,6 +75,8 @@ pub(super) enum Verdict {
 enum Seen {
     Free,
     Known(Fixed),
+    /// Held by this pulse of the same request.
+    Own(u32, Fixed),
     Elsewhere,
     Doubt,
 }
@@ -160,25 +164,31 @@ impl Table {
         stored: Option<&Stored>,
         holding: &mut Vec<ReservationKey>,
     ) -> Verdict {
-        let mut known: Option<Fixed> = None;
+        let mut known: Option<(Fixed, Verdict)> = None;
         let mut doubtful = false;
         for (place, key) in wanted.keys().enumerate() {
-            match self.look(holder, key, stored.map(|stored| stored[place])) {
-                Seen::Free => {}
-                Seen::Doubt => doubtful = true,
-                Seen::Elsewhere => return Verdict::InFlight,
-                Seen::Known(fixed) => {
-                    let same_body = fixed.body_hash == wanted.fixed.body_hash;
-                    if !same_body || known.is_some_and(|known| known.id != fixed.id) {
-                        return Verdict::Reused;
-                    }
-                    known = Some(fixed);
+            let (fixed, verdict) = match self.look(holder, key, stored.map(|it| it[place])) {
+                Seen::Free => continue,
+                Seen::Doubt => {
+                    doubtful = true;
+                    continue;
                 }
+                Seen::Elsewhere => return Verdict::InFlight,
+                Seen::Known(fixed) => (fixed, Verdict::Repeat(fixed)),
+                Seen::Own(event, fixed) => (fixed, Verdict::RepeatOf(event)),
+            };
+            let same_body = fixed.body_hash == wanted.fixed.body_hash;
+            if !same_body || known.is_some_and(|(known, _)| known.id != fixed.id) {
+                return Verdict::Reused;
+            }
+            // What is committed already depends on nothing.
+            if !matches!(known, Some((_, Verdict::Repeat(_)))) {
+                known = Some((fixed, verdict));
             }
         }
         match known {
-            _ if doubtful && known.is_some() => Verdict::Doubt,
-            Some(fixed) => Verdict::Repeat(fixed),
+            Some(_) if doubtful => Verdict::Doubt,
+            Some((_, verdict)) => verdict,
             None if !self.has_room(wanted) => {
                 self.full += 1;
                 Verdict::Full
@@ -196,7 +206,8 @@ impl Table {
                 return Seen::Elsewhere;
             }
             if held.holder.event != holder.event {
-                return if held.doubtful { Seen::Doubt } else { Seen::Known(held.fixed) };
+                let own = Seen::Own(held.holder.event, held.fixed);
+                return if held.doubtful { Seen::Doubt } else { own };
             }
         }
         if let Some(fixed) = self.committed(key) {

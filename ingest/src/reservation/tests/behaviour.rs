@@ -65,9 +65,10 @@ fn repeats_within_one_request_are_seen() {
     let (table, _keeper) = open_table(&sim(), &TestClock::new(), 4);
     let (one, other_body) = (wanted(&table, 5, 1), wanted(&table, 5, 2));
     let reserved = table.reserve(&[one, one, other_body]);
-    assert_eq!(reserved.claims(), [Claim::New, repeat(one), Claim::Reused]);
+    assert_eq!(reserved.claims(), [Claim::New, Claim::RepeatOf(0), Claim::Reused]);
     reserved.commit();
     assert_eq!(table.stats().keys, 2);
+    assert_eq!(claims_of(&table, &[one, one]), [repeat(one), repeat(one)]);
 }
 
 #[test]
