@@ -34,16 +34,23 @@ impl Parts {
             let wanted: Vec<_> =
                 named.iter().map(|event| self.wanted(submission, event, rules)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
-            let mut fresh = Vec::new();
-            let mut waiting = Vec::new();
+            let (mut fresh, mut same, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
             for (at, claim) in reserved.claims().iter().enumerate() {
                 match claim {
                     Claim::New => fresh.push(at),
+                    Claim::RepeatOf(_) => same.push(at),
                     Claim::InFlight if Instant::now() < deadline => waiting.push(at),
                     other => answer(receipt, &named[at], other),
                 }
             }
-            self.log_named((rules, submission), (&named, &fresh), reserved, receipt).await?;
+            let logging = self.log_named((rules, submission), (&named, &fresh), reserved, receipt);
+            let failed = logging.await?;
+            for event in same.iter().filter_map(|at: &usize| named.get(*at)) {
+                match &failed {
+                    None => receipt.duplicates += 1,
+                    Some(reject) => refuse(receipt, event, reject.clone()),
+                }
+            }
             let Some(first) = waiting.first() else { return Ok(()) };
             let left = deadline.saturating_duration_since(Instant::now());
             self.reservations.wait(wanted[*first].key, left).await;
@@ -72,16 +79,17 @@ impl Parts {
         Wanted { key, other, fixed }
     }
 
-    /// Logs the events whose keys are new and commits their keys.
+    /// Logs the events whose keys are new and commits their keys. Returns why they were refused
+    /// where others of the request were accepted.
     async fn log_named(
         self: &Arc<Self>,
         (rules, submission): (Rules, &Submission<'_>),
         (named, fresh): (&[Named], &[usize]),
         reserved: Reserved,
         receipt: &mut Receipt,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Reject>, Refusal> {
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let events = || fresh.iter().filter_map(|at| named.get(*at));
         let placed = with_scratch(|frames| {
@@ -97,7 +105,7 @@ impl Parts {
         match logged {
             Ok(()) => {
                 receipt.accepted += fresh.len();
-                Ok(())
+                Ok(None)
             }
             // Others were accepted already, so the request has an answer, and each of these
             // its own.
@@ -105,7 +113,7 @@ impl Parts {
                 for event in events() {
                     refuse(receipt, event, refusal.reject.clone());
                 }
-                Ok(())
+                Ok(Some(refusal.reject))
             }
             Err(refusal) => Err(refusal),
         }
@@ -188,7 +196,7 @@ fn answer(receipt: &mut Receipt, event: &Named, claim: &Claim) {
         Claim::Reused => refuse(receipt, event, Code::KeyReused.into()),
         Claim::InFlight => refuse(receipt, event, Code::KeyInFlight.into()),
         Claim::Full => refuse(receipt, event, Code::ReservationsFull.into()),
-        Claim::New | Claim::Unsettled | Claim::Unreadable => refuse(
+        Claim::New | Claim::RepeatOf(_) | Claim::Unsettled | Claim::Unreadable => refuse(
             receipt,
             event,
             Reject::new(Code::LogFailed, "the table of ids and keys could not be read"),
