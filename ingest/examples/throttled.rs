@@ -72,6 +72,10 @@ impl Sink for Throttled {
         self.inner.sync()
     }
 
+    fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        self.inner.maintain()
+    }
+
     fn state(&self) -> SinkState {
         self.inner.state()
     }

@@ -187,4 +187,27 @@ mod tests {
             assert!(Code::ALL[index + 1..].iter().all(|other| other.as_str() != code.as_str()));
         }
     }
+
+    #[test]
+    fn the_document_lists_each_code_with_its_status_in_this_order() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let text = std::fs::read_to_string(path).expect("docs/errors.md");
+        let listed: Vec<(String, String)> = text
+            .lines()
+            .filter(|line| line.starts_with("| <a id="))
+            .map(|line| {
+                let mut cells = line.split('|').skip(1).map(str::trim);
+                let code = cells.next().unwrap_or_default();
+                (code.to_owned(), cells.next().unwrap_or_default().to_owned())
+            })
+            .collect();
+        let expected: Vec<(String, String)> = Code::ALL
+            .iter()
+            .map(|code| {
+                let word = code.as_str();
+                (format!("<a id=\"{word}\"></a>`{word}`"), code.status().to_string())
+            })
+            .collect();
+        assert_eq!(listed, expected);
+    }
 }

@@ -120,9 +120,11 @@ async fn serve(
         ended = tasks.next_ended() => {
             let Some(ended) = ended else { bail!("no task is left") };
             error!(task = %ended.name, ending = ?ended.ending, "a task ended unasked; stopping");
-            parts.phases.send_replace(Phase::Stop);
-            ingestor.close().await?;
-            return Ok(ExitCode::from(EXIT_FAILED));
+            return parts.give_up().await;
+        }
+        what = ingestor.died() => {
+            error!(part = %what, "a part died; stopping");
+            return parts.give_up().await;
         }
     }
     tokio::select! {
@@ -205,6 +207,13 @@ impl Serving {
                 },
             ]
         }
+    }
+
+    /// Stops after a part has failed: whatever starts the process anew finds all on disk.
+    async fn give_up(&self) -> anyhow::Result<ExitCode> {
+        self.phases.send_replace(Phase::Stop);
+        self.ingestor.close().await?;
+        Ok(ExitCode::from(EXIT_FAILED))
     }
 
     /// Stops in order: unready, stop accepting, finish requests, seal batches, close. What is

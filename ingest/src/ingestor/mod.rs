@@ -174,6 +174,12 @@ impl Ingestor {
         parts.log.refusal().map_or(Ok(()), |refusal| Err(refusal.to_string()))
     }
 
+    /// Resolves when a part of it has died, with what is known of it: nothing more is drained,
+    /// and the process had better start anew.
+    pub async fn died(&self) -> String {
+        self.parts.drains.died().await
+    }
+
     /// No longer waits for batches to fill.
     pub fn seal(&self) {
         self.parts.drains.seal();
@@ -187,10 +193,10 @@ impl Ingestor {
     pub async fn close(&self) -> Result<(), CloseError> {
         let parts = &*self.parts;
         parts.closing.store(true, Ordering::Release);
-        // First the log: its tickets are answered, and the drains see all there is.
+        // First the drains, which note in the log what they have finished.
+        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
         let log = parts.log.clone();
         blocking(move || log.close()).await?;
-        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
         let reservations = parts.reservations.clone();
         let reserved = blocking(move || reservations.close()).await?;
         parts.background.close();

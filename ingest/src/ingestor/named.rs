@@ -86,7 +86,9 @@ impl Parts {
         let events = || fresh.iter().filter_map(|at| named.get(*at));
         let placed = with_scratch(|frames| {
             let pulses = frame_named(rules, submission, events(), frames);
-            self.place(submission.tenant, receipt.ack, frames, pulses)
+            // In the log at every level: a reservation that outlives its pulse would turn the
+            // client's retry away from a pulse that is nowhere.
+            self.place(submission.tenant, receipt.ack.max(Ack::Durable), frames, pulses)
         });
         let logged = match placed {
             Ok(placed) => self.commit(placed, reserved, receipt.ack).await,
@@ -118,6 +120,11 @@ impl Parts {
         level: Ack,
     ) -> Result<(), Refusal> {
         let placed = match placed {
+            // What was asked for is less than the log gives: it is not waited for.
+            Placed::Log { ticket, .. } if level == Ack::Memory => {
+                self.finish_later(ticket, reserved);
+                return Ok(());
+            }
             Placed::Log { ticket, pulses } => {
                 let mut logging = Logging { parts: self, ticket: Some((ticket, reserved)) };
                 let first_seq = logging.logged().await.map_err(|error| self.refusal_of(error))?;
@@ -154,13 +161,13 @@ impl Logging<'_> {
 impl Drop for Logging<'_> {
     fn drop(&mut self) {
         if let Some((ticket, reserved)) = self.ticket.take() {
-            self.parts.finish_abandoned(ticket, reserved);
+            self.parts.finish_later(ticket, reserved);
         }
     }
 }
 
 impl Parts {
-    fn finish_abandoned(&self, ticket: Ticket, reserved: Reserved) {
+    fn finish_later(&self, ticket: Ticket, reserved: Reserved) {
         // Ends with the group's sync, which the log answers in any case, if only by closing.
         self.background.finish(async move {
             if ticket.await.is_ok() {

@@ -2,6 +2,7 @@
 //! part needs the next.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +10,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use crate::admission::Levels;
 use crate::fs::{Fs, OsFs};
 use crate::log::frame::Frame;
 use crate::log::{DataDirLock, LockError, Log, LogSettings, OpenError};
 use crate::reservation::{self, Reservations, Restoring, SystemClock};
+use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{self, DrainParts, DrainSettings, Drains, Need};
 use crate::submission::Ack;
@@ -26,6 +29,8 @@ use super::{Ingestor, IngestorBuilder, Parts};
 const BACKGROUND_THREADS: usize = 2;
 /// Most threads that sinks may block at the same time.
 const BLOCKING_THREADS_MAX: usize = 16;
+/// Between two calls of [`Sink::maintain`].
+const MAINTAIN_INTERVAL: Duration = Duration::from_secs(60);
 /// How much of the log is read at a time when reservations are restored.
 const RESTORE_READ_BYTES: usize = 1 << 20;
 
@@ -70,7 +75,7 @@ impl Ingestor {
         let fs: Arc<dyn Fs> = Arc::new(OsFs);
         let background = Background::start().map_err(StartError::io("start threads"))?;
         let directory = builder.data_dir.clone();
-        fs.create_dir_all(&directory).map_err(StartError::io("make the data directory"))?;
+        make_directory(&*fs, &directory).map_err(StartError::io("make the data directory"))?;
         let lock = match builder.lock.take() {
             Some(lock) => lock,
             None => DataDirLock::acquire(&directory).map_err(StartError::Lock)?,
@@ -81,6 +86,7 @@ impl Ingestor {
             Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
         let drains = start_drains(&builder, (&log, &buffer), &reservations, fs, &background)?;
+        background.maintain(builder.sinks.iter().map(|sink| Arc::clone(&sink.sink)));
         let parts = Parts {
             levels,
             overflow: builder.overflow,
@@ -100,6 +106,15 @@ impl Ingestor {
             lock,
         };
         Ok(Self { parts: Arc::new(parts) })
+    }
+}
+
+/// Makes a directory so that a power loss can't take it with all that is synced below it.
+fn make_directory(fs: &dyn Fs, directory: &Path) -> io::Result<()> {
+    fs.create_dir_all(directory)?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs.sync_dir(parent),
+        _ => fs.sync_dir(Path::new(".")),
     }
 }
 
@@ -195,8 +210,9 @@ fn start_drains(
 pub(super) struct Background {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
-    /// Keys whose clients went before their group was synced.
+    /// Keys whose group is synced after their request has ended.
     abandoned: Mutex<JoinSet<()>>,
+    maintaining: Mutex<JoinSet<()>>,
 }
 
 impl Background {
@@ -209,7 +225,12 @@ impl Background {
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
-        Ok(Self { handle, runtime: Mutex::new(Some(runtime)), abandoned: Mutex::default() })
+        Ok(Self {
+            handle,
+            runtime: Mutex::new(Some(runtime)),
+            abandoned: Mutex::default(),
+            maintaining: Mutex::default(),
+        })
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -223,10 +244,26 @@ impl Background {
         abandoned.spawn_on(work, &self.handle);
     }
 
+    fn maintain(&self, sinks: impl Iterator<Item = Arc<dyn Sink>>) {
+        let mut maintaining = self.maintaining.lock().unwrap_or_else(PoisonError::into_inner);
+        for sink in sinks {
+            maintaining.spawn_on(keep_in_order(sink), &self.handle);
+        }
+    }
+
     pub(super) fn close(&self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
+        }
+    }
+}
+
+async fn keep_in_order(sink: Arc<dyn Sink>) {
+    loop {
+        tokio::time::sleep(MAINTAIN_INTERVAL).await;
+        if let Err(error) = sink.maintain().await {
+            warn!(error = format!("{error:#}"), "maintain the sink failed; tried again later");
         }
     }
 }

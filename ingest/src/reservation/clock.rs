@@ -69,6 +69,15 @@ impl AgeClock {
     }
 }
 
+/// Added to the window: each start puts the age time forward by a microsecond, and clocks are
+/// read a little before or after what they stand for.
+const SLACK_US: i64 = 1_000_000;
+
+/// The age time of the oldest key that still counts.
+pub(super) fn oldest_us(now_us: i64, window_us: i64) -> i64 {
+    now_us.saturating_sub(window_us).saturating_sub(SLACK_US)
+}
+
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

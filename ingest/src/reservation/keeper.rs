@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::active::Active;
-use super::clock::AgeClock;
+use super::clock::{AgeClock, oldest_us};
 use super::format::{ReadError, journal_path};
-use super::journal::{BLOCK_ENTRIES_MAX, BlockBuffer, BlockHead, Journal};
+use super::journal::{BlockBuffer, BlockHead, Journal};
 use super::merge::{Merge, choose, merged_meta};
 use super::run::{Run, RunMeta};
 use super::run_writer::{RunWriter, remove_if_there};
@@ -41,6 +41,8 @@ pub(super) struct Keeper {
     pub(super) journal: Option<Journal>,
     /// How many active entries the journal holds.
     pub(super) journaled: usize,
+    /// [`BLOCK_ENTRIES_MAX`], and fewer in tests.
+    pub(super) block_entries: usize,
     /// Journals that go once a newer one is synced.
     pub(super) old_journals: Vec<PathBuf>,
     pub(super) sealing: Option<RunMeta>,
@@ -48,8 +50,10 @@ pub(super) struct Keeper {
     /// Age time of the last block. A stamp now and then, though nothing is committed, keeps a
     /// step of the wall clock from being taken for time in which no process ran.
     pub(super) stamped_us: i64,
-    /// Below this number of the log all is on disk.
+    /// Below this number of the log all is in files.
     pub(super) covered: u64,
+    /// What of that this process has synced: files that a killed one left may not be.
+    pub(super) synced: u64,
 }
 
 impl Keeper {
@@ -71,7 +75,7 @@ impl Keeper {
 
     /// Drops the runs whose newest entry is older than the window.
     pub(super) fn expire(&mut self) {
-        let oldest = self.ages.now().age_us.saturating_sub(self.shared.window_us);
+        let oldest = oldest_us(self.ages.now().age_us, self.shared.window_us);
         let is_old = |run: &Arc<Run>| run.meta().newest_us < oldest;
         let runs = Arc::clone(self.shared.table().runs());
         if !runs.iter().any(is_old) {
@@ -177,6 +181,7 @@ impl Keeper {
                 return Err(error);
             }
             self.covered = covered;
+            self.synced = covered;
             self.remove_old_journals();
         }
         self.shared.publish_covered(self.covered);
@@ -218,10 +223,10 @@ impl Keeper {
     ) -> io::Result<()> {
         let mut block = BlockBuffer::new();
         loop {
-            let end = target.min(self.journaled + BLOCK_ENTRIES_MAX);
+            let end = target.min(self.journaled + self.block_entries);
             block.fill(&self.shared.table().active().entries()[self.journaled..end]);
             // Only with the last block is everything there that `covered` speaks of.
-            let covered = if end == target { covered } else { self.covered };
+            let covered = if end == target { covered } else { self.synced };
             let stamp = self.ages.now();
             journal.append(block.finish(BlockHead { covered, stamp }))?;
             self.journaled = end;
@@ -292,10 +297,12 @@ impl Keeper {
 
 fn write_run(shared: &Shared, meta: RunMeta, entries: &Active) -> io::Result<Run> {
     let entries = entries.entries();
-    let mut order: Vec<_> = (0..entries.len() as u32).collect();
-    order.sort_unstable_by_key(|place| entries[*place as usize].key);
+    // Keys beside their places: sorting them stays in the cache.
+    let mut order: Vec<_> =
+        (0u32..).zip(entries).map(|(place, entry)| (entry.key, place)).collect();
+    order.sort_unstable();
     let mut writer = RunWriter::create(&shared.fs, &shared.directory, meta, entries.len())?;
-    for place in order {
+    for (_, place) in order {
         writer.push(&entries[place as usize])?;
     }
     writer.finish()

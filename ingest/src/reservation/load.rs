@@ -53,7 +53,7 @@ pub(super) struct Loaded {
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) seed: u64,
-    pub(super) journals: Vec<Journaled>,
+    pub(super) journals: Vec<JournalContent>,
     /// In the order of their journal numbers.
     pub(super) runs: Vec<Arc<Run>>,
     /// Files whose content is in memory or in a run.
@@ -65,13 +65,6 @@ pub(super) struct Content {
     pub(super) covered: u64,
     pub(super) next_number: u64,
     pub(super) damaged: u64,
-}
-
-/// A journal with its number.
-#[derive(Debug)]
-pub(super) struct Journaled {
-    pub(super) number: u64,
-    pub(super) content: JournalContent,
 }
 
 impl Loaded {
@@ -212,12 +205,14 @@ impl Content {
 
     fn read_journal(&mut self, fs: &dyn Fs, directory: &Path, number: u64) {
         let path = journal_path(directory, number);
-        let sealed = |run: &Arc<Run>| (run.meta().first..=run.meta().last).contains(&number);
-        if !self.runs.iter().any(sealed) {
+        // A run is written before any journal above its numbers, so that all journals below are
+        // sealed: in this run, or in one that is gone since.
+        let sealed = self.runs.iter().any(|run| number <= run.meta().last);
+        if !sealed {
             match JournalContent::read(fs, &path) {
                 Ok(content) => {
                     self.damaged += content.damaged;
-                    self.journals.push(Journaled { number, content });
+                    self.journals.push(content);
                 }
                 Err(error) => {
                     self.damaged += 1;
@@ -231,7 +226,7 @@ impl Content {
     fn sum_up(&mut self, names: &[Name], log: Uuid) {
         let runs = self.runs.iter().map(|run| run.meta());
         let of_runs = runs.clone().filter(|meta| meta.log == log).map(|meta| meta.covered);
-        let contents = self.journals.iter().map(|journal| &journal.content);
+        let contents = self.journals.iter();
         let of_journals = contents
             .clone()
             .filter(|content| content.log == log)
@@ -246,23 +241,19 @@ impl Content {
         self.next_number = names.iter().map(last).max().unwrap_or(0);
     }
 
-    /// The journaled entries that are not older than `oldest_us` in age time, the slice that
-    /// they belong to, and the lowest number of their journals.
-    pub(super) fn take_active(&mut self, oldest_us: i64) -> (Active, Option<i64>, u64) {
+    /// The journaled entries that are not older than `oldest_us` in age time, and the slice that
+    /// they belong to.
+    pub(super) fn take_active(&mut self, oldest_us: i64) -> (Active, Option<i64>) {
         let mut active = Active::default();
         let mut slice = None;
-        let mut first = self.next_number;
-        for Journaled { number, content } in self.journals.drain(..) {
-            first = first.min(number);
+        for content in self.journals.drain(..) {
             if content.stamp.is_none_or(|stamp| stamp.age_us < oldest_us) {
                 continue;
             }
             slice = Some(slice.map_or(content.slice, |slice: i64| slice.min(content.slice)));
-            for entry in content.entries {
-                active.put(entry);
-            }
+            content.entries.into_iter().for_each(|entry| active.put(entry));
         }
-        (active, slice, first)
+        (active, slice)
     }
 }
 

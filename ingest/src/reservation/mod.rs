@@ -12,8 +12,8 @@
 //! everything is contained; a start loads the files and restores the rest from the log, about a
 //! second of it. The log must not forget a record before [`Reservations::sync_up_to`].
 //!
-//! **Cost of a key.** On disk 73.2 bytes in a run (twice that while runs are merged) and, until
-//! it is sealed, 66 bytes in a journal. In memory 3.2 bytes once it is sealed; before that up to
+//! **Cost of a key.** On disk 73.3 bytes in a run (twice that while runs are merged) and, until
+//! it is sealed, 66 bytes in a journal. In memory 3.3 bytes once it is sealed; before that up to
 //! 180 bytes, which the bound of 262,144 unsealed keys keeps below 48 MiB. A new key costs no
 //! system call.
 //!

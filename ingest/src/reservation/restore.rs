@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::clock::{Clock, micros};
+use super::clock::{Clock, micros, oldest_us};
+use super::journal::BLOCK_ENTRIES_MAX;
 use super::keeper::Keeper;
 use super::key::{Entry, Fixed, KeyMaker, Wanted};
 use super::load::{Loaded, OpenError};
@@ -28,7 +29,7 @@ use crate::sink::LogId;
 pub struct Settings {
     /// How long a key counts.
     pub window: Duration,
-    /// Most keys at once; 73 bytes of disk and 3.2 of memory each.
+    /// Most keys at once; 73 bytes of disk and 3.3 of memory each.
     pub keys_max: usize,
     /// The log whose records hold reservations; `None` where there is none, and what is held
     /// then survives a crash only from the last journaling on.
@@ -89,7 +90,7 @@ impl Restoring {
         let Loaded { ages, mut content } = Loaded::read(&fs, directory, log, clock)?;
         let window_us = micros(settings.window);
         let now = ages.now().age_us;
-        let (active, slice, first_number) = content.take_active(now.saturating_sub(window_us));
+        let (active, slice) = content.take_active(oldest_us(now, window_us));
         let aged = active.len();
         let newest_us = content.newest.map_or(i64::MIN, |stamp| stamp.age_us);
         // Without a number up to which the files reach, only the wall clock tells an age.
@@ -111,16 +112,18 @@ impl Restoring {
             log,
             slice: slice.unwrap_or(now),
             newest_us,
-            first_number,
+            first_number: content.next_number,
             next_number: content.next_number,
             journal: None,
             journaled: 0,
+            block_entries: BLOCK_ENTRIES_MAX,
             aged,
             old_journals: mem::take(&mut content.old_journals),
             sealing: None,
             merge: None,
             stamped_us: i64::MIN,
             covered: content.covered,
+            synced: 0,
         };
         keeper.expire();
         Ok(Self { keeper, files_until_us })
@@ -141,7 +144,7 @@ impl Restoring {
         // The files reach up to this record, so it can't be older than they are: a wall clock
         // that was wrong then or is wrong now ends no key early.
         let age_us = now.age_us.saturating_sub(wall_age_us).max(self.files_until_us);
-        if age_us < now.age_us.saturating_sub(self.keeper.shared.window_us) {
+        if age_us < oldest_us(now.age_us, self.keeper.shared.window_us) {
             return;
         }
         self.keeper.newest_us = self.keeper.newest_us.max(age_us.min(now.age_us));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::format::{ReadError, run_path};
 use super::key::{Entry, ReservationKey};
 use super::run::{
-    HEADER_BYTES, Run, RunIndex, RunMeta, SLOT_BYTES, buckets_for, read_meta, read_slot, write_slot,
+    HEADER_BYTES, Run, RunIndex, RunMeta, SLOT_BYTES, read_meta, read_slot, write_slot,
 };
 use crate::fs::{File, Fs, Open};
 
@@ -24,7 +24,6 @@ pub(super) struct RunWriter {
     unfinished: PathBuf,
     meta: RunMeta,
     index: RunIndex,
-    buckets: u32,
     buffer: Vec<u8>,
     written: u64,
     last: Option<ReservationKey>,
@@ -50,7 +49,6 @@ impl RunWriter {
             unfinished,
             meta,
             index: RunIndex::with_capacity(keys_max),
-            buckets: buckets_for(keys_max),
             buffer: Vec::with_capacity(BUFFER_BYTES),
             written: HEADER_BYTES as u64,
             last: None,
@@ -63,7 +61,7 @@ impl RunWriter {
             return Ok(());
         }
         self.last = Some(entry.key);
-        self.index.push(entry.key, self.buckets);
+        self.index.push(entry.key);
         self.buffer.extend_from_slice(&write_slot(entry));
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
@@ -71,7 +69,7 @@ impl RunWriter {
     /// Completes the run and makes it durable under its name.
     pub(super) fn finish(mut self) -> io::Result<Run> {
         self.flush()?;
-        self.index.finish(self.buckets);
+        self.index.finish();
         let index = self.index.encode();
         let header = self.meta.encode(
             (self.written as usize - HEADER_BYTES) / SLOT_BYTES,

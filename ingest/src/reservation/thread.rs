@@ -51,6 +51,12 @@ impl Progress {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The log may forget what is below this.
+    #[cfg(test)]
+    pub(super) fn covered(&self) -> u64 {
+        self.lock().covered
+    }
 }
 
 impl Shared {

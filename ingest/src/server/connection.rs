@@ -27,6 +27,7 @@ use super::exchange::Exchange;
 use super::service::{Local, respond};
 use super::socket::Socket;
 use super::table::{Line, Verdict};
+use super::thread::log_defect;
 
 /// Largest head of a request, in bytes; more is answered 431.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -149,7 +150,9 @@ async fn serve_http2<I: Intake>(
             .serve_connection(socket, service)
     );
     let driven = drive(line, connection, |connection, finish| {
-        while streams.borrow_mut().try_join_next().is_some() {}
+        while let Some(ended) = streams.borrow_mut().try_join_next() {
+            log_defect(ended);
+        }
         if finish {
             connection.graceful_shutdown();
         }

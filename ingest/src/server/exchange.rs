@@ -89,6 +89,7 @@ impl Exchange {
 
     fn enter(&self, stage: Stage, total: Duration) {
         let end_ms = self.line.table.after(total);
+        self.expired.set(false);
         self.stage.set(stage);
         self.stage_end_ms.set(end_ms);
         self.deadline_ms.set(end_ms);

@@ -89,8 +89,8 @@ pub enum ServeError {
 }
 
 /// Serves on a bound socket ([`bind`] makes one) until `phases` says [`Phase::Stop`] (or its
-/// sender is gone) and the last connection has ended, at most
-/// [`ServerSettings::stop_timeout`] later.
+/// sender is gone) and the last connection has ended, at most [`ServerSettings::stop_timeout`]
+/// later.
 ///
 /// Must be called within a runtime: the accept loop, queries and large decompressions run on
 /// it, requests on threads of their own. When the returned future is dropped the threads stop.
@@ -136,7 +136,7 @@ async fn finish<I>(
 ) -> Result<(), ServeError> {
     let handles: Vec<_> = threads.into_iter().map(|thread| thread.handle).collect();
     for end in ended {
-        // However a thread ended, joining it tells.
+        // Resolves with an error: nothing is ever sent, only dropped.
         let _ = end.await;
     }
     metrics.connections.set(0);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
-use tracing::error;
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::code::{Code, Reject};
@@ -31,7 +31,8 @@ const FIRST_ROWS: usize = 32;
 /// When to come back to a store that can't be asked.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
-type Asked<T> = Result<T, QueryError>;
+/// The JSON of what was found, if something was.
+type Asked = Result<Option<Vec<u8>>, QueryError>;
 
 /// Answers a request that has no body to speak of.
 pub(super) async fn answer<I: Intake>(
@@ -83,36 +84,30 @@ async fn ask<I: Intake>(
     let Some(store) = shared.app.intake.store() else {
         return Err(Reject::new(Code::StoreUnavailable, "there is no store to ask").into());
     };
-    // The answer's own bytes count among those in flight, until the client has them.
-    let Some(held) = shared.budget.reserve(PAGE_BYTES_SOFT as u64) else {
-        return Err(Code::Overloaded.into());
-    };
     exchange.work(shared.settings.query_timeout);
-    let found = match action {
+    match action {
         Action::Counts => {
             let asked = counts::parse(TENANT, query, now_ms)?;
-            run(shared, exchange, async move { add_up(store, asked).await }).await?
+            run(shared, exchange, async move { add_up(store, asked).await }).await
         }
         Action::Pulse(segment) => {
             query::none(query)?;
             let id = pulse::id_from_text(TENANT, &query::event_id(segment)?);
-            run(shared, exchange, async move { one(store, id).await }).await?
+            run(shared, exchange, async move { one(store, id).await }).await
         }
         _ => match query::pulses(TENANT, query, now_ms)? {
             Pulses::Page(asked, mark) => {
-                run(shared, exchange, async move { page(store, asked, mark).await }).await?
+                run(shared, exchange, async move { page(store, asked, mark).await }).await
             }
             Pulses::Key(key) => {
                 let found = exchange.limit(shared.app.intake.id_of_key(TENANT, &key)).await;
                 let id = found.map_err(|Expired| late())?;
                 // Past the window only the id that was derived from the key is left to try.
                 let id = id.unwrap_or_else(|| pulse::id_from_key(TENANT, &key));
-                run(shared, exchange, async move { one(store, id).await }).await?
+                run(shared, exchange, async move { one(store, id).await }).await
             }
         },
-    };
-    let Some(json) = found else { return Err(Code::NotFound.into()) };
-    Ok(Reply { answer: Answer::json(200, json), unread: false, held: Some(held) })
+    }
 }
 
 fn now_ms() -> i64 {
@@ -120,45 +115,55 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Runs a query when it is its turn, within the time that it may take.
-async fn run<I: Intake, T: Send + 'static>(
+/// Runs a query when it is its turn, within the time that it may take, and answers with what it
+/// found. Its answer has room of its own from before it is made until the client has it.
+async fn run<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
-    query: impl Future<Output = Asked<T>> + Send + 'static,
-) -> Result<T, Refusal> {
-    let asked = exchange.limit(async {
-        let turn = Arc::clone(&shared.queries).acquire_owned().await;
-        // Owns the task: a client that goes away takes its query along.
-        let mut tasks = JoinSet::new();
-        tasks.spawn_on(
-            async move {
-                let _turn = turn;
-                query.await
-            },
-            &shared.background,
-        );
-        tasks.join_next().await
-    });
-    match asked.await {
-        Err(Expired) => Err(late()),
-        Ok(Some(Ok(Ok(found)))) => Ok(found),
-        Ok(Some(Ok(Err(QueryError::Unavailable(source))))) => {
-            tracing::warn!(error = format!("{source:#}"), "query found the store unavailable");
+    query: impl Future<Output = Asked> + Send + 'static,
+) -> Result<Reply, Refusal> {
+    let turn = exchange.limit(Arc::clone(&shared.queries).acquire_owned()).await;
+    let turn = turn.map_err(|Expired| late())?;
+    let mut held =
+        shared.answers.reserve(PAGE_BYTES_SOFT as u64).ok_or(Refusal::from(Code::Overloaded))?;
+    // Owns the task: a client that goes away takes its query along.
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(
+        async move {
+            let _turn = turn;
+            query.await
+        },
+        &shared.background,
+    );
+    let asked = exchange.limit(tasks.join_next()).await.map_err(|Expired| late())?;
+    let json = match asked {
+        Some(Ok(asked)) => found(asked)?,
+        Some(Err(source)) => {
+            error!(error = %source, "query ended early");
+            return Err(Code::Internal.into());
+        }
+        None => return Err(Code::Internal.into()),
+    };
+    held.shrink_to(json.len() as u64);
+    Ok(Reply { answer: Answer::json(200, json), unread: false, held: Some(held) })
+}
+
+fn found(asked: Asked) -> Result<Vec<u8>, Refusal> {
+    match asked {
+        Ok(Some(json)) => Ok(json),
+        Ok(None) => Err(Code::NotFound.into()),
+        Err(QueryError::Unavailable(source)) => {
+            warn!(error = format!("{source:#}"), "query found the store unavailable");
             Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
         }
-        Ok(Some(Ok(Err(error @ QueryError::TooManyCounts)))) => {
-            Err(Reject::new(Code::InvalidParameter, format!("{error}: ask for a shorter range"))
-                .into())
+        Err(error @ QueryError::TooManyCounts) => {
+            let why = format!("{error}: ask for a shorter range");
+            Err(Reject::new(Code::InvalidParameter, why).into())
         }
-        Ok(Some(Ok(Err(QueryError::Failed(source))))) => {
+        Err(QueryError::Failed(source)) => {
             error!(error = format!("{source:#}"), "query failed");
             Err(Code::Internal.into())
         }
-        Ok(Some(Err(source))) => {
-            error!(error = %source, "query ended early");
-            Err(Code::Internal.into())
-        }
-        Ok(None) => Err(Code::Internal.into()),
     }
 }
 
@@ -167,7 +172,7 @@ fn late() -> Refusal {
     Refusal { reject, retry_after: Some(STORE_RETRY) }
 }
 
-async fn one(store: Arc<dyn Store>, id: Uuid) -> Asked<Option<Vec<u8>>> {
+async fn one(store: Arc<dyn Store>, id: Uuid) -> Asked {
     let row = store.pulse(TENANT, id).await?;
     Ok(row.map(|row| {
         let mut json = Vec::with_capacity(512);
@@ -176,14 +181,14 @@ async fn one(store: Arc<dyn Store>, id: Uuid) -> Asked<Option<Vec<u8>>> {
     }))
 }
 
-async fn add_up(store: Arc<dyn Store>, asked: Counts) -> Asked<Option<Vec<u8>>> {
+async fn add_up(store: Arc<dyn Store>, asked: Counts) -> Asked {
     let counted = store.counts(&asked.query).await?;
     let mut json = Vec::with_capacity(512);
     counts::write(&mut json, &asked, &counted);
     Ok(Some(json))
 }
 
-async fn page(store: Arc<dyn Store>, mut asked: PulseQuery, mark: u64) -> Asked<Option<Vec<u8>>> {
+async fn page(store: Arc<dyn Store>, mut asked: PulseQuery, mark: u64) -> Asked {
     let rows_max = asked.limit;
     let mut writer = PageWriter::default();
     let mut step = FIRST_ROWS;

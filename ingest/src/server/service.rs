@@ -9,10 +9,13 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use pulsemesh_runtime::telemetry::spans;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::code::{Code, Reject};
+use crate::query::answer::PAGE_BYTES_SOFT;
 use crate::response::Answer;
 use crate::routes::{self, Action, Miss, Route};
 use crate::submission::{Intake, Refusal};
@@ -36,6 +39,9 @@ pub(super) struct Shared<I> {
     pub(super) app: App<I>,
     pub(super) settings: ServerSettings,
     pub(super) budget: Arc<Budget>,
+    /// Bytes of query answers, from the query to the client: apart from those of bodies, so
+    /// that reading never costs accepting.
+    pub(super) answers: Arc<Budget>,
     /// Turns of queries.
     pub(super) queries: Arc<Semaphore>,
     /// Turns of decompressions.
@@ -49,6 +55,7 @@ impl<I> Shared<I> {
         Arc::new(Self {
             app,
             budget: Budget::new(settings.bytes_in_flight_max),
+            answers: Budget::new((settings.queries_max * PAGE_BYTES_SOFT) as u64),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             expansions: Arc::new(Semaphore::new(EXPANSIONS_MAX)),
             settings,
@@ -113,7 +120,14 @@ async fn answer<I: Intake>(
 ) -> Reply {
     let expects = call.head.expects_continue();
     match call.route.action {
-        Ok(Action::Submit(shape)) => submit::submit(shared, exchange, shape, call, body).await,
+        Ok(Action::Submit(shape)) => {
+            let parent = call.head.trace().map(|trace| (trace.trace_id, trace.span_id));
+            let span = spans::request_span(call.route.endpoint.as_str(), parent);
+            let submitting = submit::submit(shared, exchange, shape, call, body);
+            let reply = submitting.instrument(span.clone()).await;
+            spans::answered(&span, reply.answer.status);
+            reply
+        }
         // Boxed: a connection holds the room of its largest future all the time.
         Ok(action) => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
         Err(Miss::NotFound) => decline(&Code::NotFound.into(), body, expects).await,

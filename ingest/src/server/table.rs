@@ -22,9 +22,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Idle for so long, a connection gives its buffers back: they are most of what it costs, and
 /// making them anew costs less than a request.
 const PARK: Duration = Duration::from_secs(2);
-/// How long an idle connection may take to close once the process stops: HTTP/2 waits for the
-/// client's word, and a client may be gone.
-const STOP_IDLE: Duration = Duration::from_secs(1);
+/// How long an idle connection may take to close: HTTP/2 waits for the client's word, and a
+/// client may be gone.
+const CLOSE_IDLE: Duration = Duration::from_secs(1);
 /// A deadline that never comes.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -133,7 +133,7 @@ impl Table {
         self.now_ms.set(now_ms);
         retain(&self.lines, |line| {
             if now_ms >= line.deadline_ms.get() {
-                line.cut();
+                line.time_out();
             } else if now_ms >= line.park_ms.get() {
                 line.park();
             }
@@ -188,7 +188,7 @@ impl Table {
             Phase::Stop => {
                 let end_ms = match (line.open.get(), line.in_head.get()) {
                     (0, true) => deadline_ms,
-                    (0, false) => self.after(STOP_IDLE),
+                    (0, false) => self.after(CLOSE_IDLE),
                     _ => NEVER,
                 };
                 line.deadline_ms.set(line.deadline_ms.get().min(end_ms));
@@ -294,7 +294,7 @@ impl Line {
             self.table.busy(-1);
             self.turn.set(self.table.next_turn());
             let stops = self.table.phase.get() == Phase::Stop;
-            let wait = if stops { STOP_IDLE } else { self.table.idle_timeout };
+            let wait = if stops { CLOSE_IDLE } else { self.table.idle_timeout };
             self.deadline_ms.set(self.table.after(wait));
             self.park_ms.set(self.table.after(PARK));
         }
@@ -313,6 +313,16 @@ impl Line {
             self.deadline_ms.set(self.table.after(LINGER));
         }
         lingers
+    }
+
+    fn time_out(&self) {
+        if self.http2.get() && self.verdict.get() == Verdict::Run {
+            // There is a frame for it, so that a request on its way is not lost.
+            self.deadline_ms.set(self.table.after(CLOSE_IDLE));
+            self.finish();
+        } else {
+            self.cut();
+        }
     }
 
     fn park(&self) {

@@ -128,8 +128,8 @@ impl<I: Intake> Thread<I> {
                     Some(arrival) => self.take(arrival),
                     None => accepting = false,
                 },
-                Some(ended) = self.connections.join_next() => log_panic(ended),
-                Some(ended) = self.refused.join_next() => log_panic(ended),
+                Some(ended) = self.connections.join_next() => log_defect(ended),
+                Some(ended) = self.refused.join_next() => log_defect(ended),
                 _ = sweep.tick(), if !self.connections.is_empty() => self.local.table.sweep(),
                 changed = inbox.phases.changed(), if self.phase != Phase::Stop => {
                     // Without anyone left to say it, there is nothing to go on for.
@@ -185,8 +185,9 @@ impl<I: Intake> Thread<I> {
     }
 }
 
-fn log_panic(ended: Result<(), JoinError>) {
+/// Tells of a connection or stream that panicked. The others never notice.
+pub(super) fn log_defect(ended: Result<(), JoinError>) {
     if let Err(source) = ended {
-        error!(error = %source, "connection ended by a defect");
+        error!(error = %source, "request ended by a defect");
     }
 }

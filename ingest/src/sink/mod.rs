@@ -92,6 +92,12 @@ pub trait Sink: Send + Sync + Debug + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Puts its house in order, such as letting go of what is older than it keeps. Called about
+    /// once a minute.
+    fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether it could write now; must not block.
     fn state(&self) -> SinkState {
         SinkState::Up

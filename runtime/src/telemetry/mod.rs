@@ -1,6 +1,7 @@
 //! Logs to standard error, and traces by OTLP where an endpoint is set. Set up once, first.
 
 mod panics;
+pub mod spans;
 mod traces;
 
 use std::io::{self, IsTerminal};
@@ -106,6 +107,9 @@ pub fn start(settings: &TelemetrySettings<'_>) -> Result<Telemetry, TelemetryErr
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     panics::log_panics();
+    if provider.is_some() {
+        spans::turn_on();
+    }
     Ok(Telemetry { provider })
 }
 

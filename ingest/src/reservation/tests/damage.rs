@@ -165,7 +165,7 @@ fn a_restored_record_keeps_its_age_and_an_old_one_is_left_out() {
     let files = Files::new();
     let now = files.clock.wall_us();
     let mut restoring = open(&files.fs, &files.clock);
-    for (pulse, age) in [(0, WINDOW / 2), (3, WINDOW + Duration::from_secs(1))] {
+    for (pulse, age) in [(0, WINDOW / 2), (3, WINDOW + Duration::from_secs(2))] {
         let attempt = Attempt { pulse, body: 1 };
         let fixed = attempt.fixed(now - age.as_micros() as i64);
         restoring.restore(&Logged { fixed, key: attempt.key() }.record(u64::from(pulse)));
@@ -177,4 +177,22 @@ fn a_restored_record_keeps_its_age_and_an_old_one_is_left_out() {
         keeper.tick(1).expect("no faults");
     }
     assert_eq!(table.stats().keys, 0);
+}
+
+#[test]
+fn a_clock_that_is_put_forward_while_a_process_runs_ends_no_key() {
+    let files = Files::new();
+    let (table, mut keeper) = open_table(&files.fs, &files.clock, 1000);
+    table.reserve(&[files.wanted(&table, 0)]).commit();
+    keeper.tick(77).expect("no faults");
+    let attempt = Attempt { pulse: 6, body: 1 };
+    let logged = Logged { fixed: attempt.fixed(files.clock.wall_us()), key: attempt.key() };
+    files.clock.wall_us.fetch_add(86_400_000_000, Ordering::Relaxed);
+    files.clock.advance(WINDOW / 6);
+    keeper.tick(77).expect("no faults");
+    files.sim.kill();
+    let mut restoring = open(&files.fs, &files.clock);
+    restoring.restore(&logged.record(77));
+    let (table, _keeper) = restoring.into_parts();
+    assert_eq!(table.stats().keys, 2);
 }

@@ -14,6 +14,7 @@ use crate::reservation::{Claim, Reserved};
 #[derive(Debug, Clone)]
 enum Step {
     Reserve { attempt: Attempt },
+    Log { which: usize },
     Commit { which: usize },
     Fail { which: usize },
     Wait { seconds: u64 },
@@ -27,6 +28,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let attempt = (0..24u32, 1..3u128).prop_map(|(pulse, body)| Attempt { pulse, body });
     let step = prop_oneof![
         10 => attempt.prop_map(|attempt| Step::Reserve { attempt }),
+        2 => (0..4usize).prop_map(|which| Step::Log { which }),
         8 => (0..4usize).prop_map(|which| Step::Commit { which }),
         2 => (0..4usize).prop_map(|which| Step::Fail { which }),
         3 => (1..80u64).prop_map(|seconds| Step::Wait { seconds }),
@@ -42,15 +44,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
+/// A request that is not answered.
+struct Request {
+    attempt: Attempt,
+    fixed: Fixed,
+    /// The window counts from here.
+    received: Duration,
+    /// Its record is in the log, and it does not know yet.
+    logged: bool,
+    reserved: Reserved,
+}
+
 /// The system and what must be true of it.
 struct World {
     sim: SimFs,
     fs: Arc<dyn Fs>,
     clock: Arc<TestClock>,
     table: Option<(Reservations, Keeper)>,
-    /// With the time when each was received, from which the window counts.
-    in_flight: Vec<(Attempt, Fixed, Duration, Reserved)>,
+    in_flight: Vec<Request>,
     log: Vec<Logged>,
+    /// Keys of a run, and entries of a block.
+    sizes: (usize, usize),
     /// Records below are gone.
     log_low: u64,
     /// True time, which no clock shows.
@@ -67,18 +81,33 @@ impl World {
         fs.create_dir_all(Path::new("/data")).expect("no faults yet");
         fs.sync_dir(Path::new("/")).expect("no faults yet");
         let clock = TestClock::new();
-        let table = Some(open_table(&fs, &clock, 4));
-        Self {
+        let mut world = Self {
             sim,
             fs,
             clock,
-            table,
+            table: None,
             in_flight: Vec::new(),
             log: Vec::new(),
+            sizes: if seed.is_multiple_of(2) { (4, 1024) } else { (20, 2) },
             log_low: 0,
             now: Duration::ZERO,
             accepted: vec![None; 24],
+        };
+        world.open();
+        world
+    }
+
+    /// Opens the table as a start does, with what the log has.
+    fn open(&mut self) {
+        let mut restoring = open(&self.fs, &self.clock);
+        restoring.keeper.shared.table().run_keys = self.sizes.0;
+        restoring.keeper.block_entries = self.sizes.1;
+        let from = restoring.restore_from_seq().max(self.log_low);
+        assert!(from <= self.log.len() as u64, "the log has all that the files speak of");
+        for (seq, logged) in self.log.iter().enumerate().skip(from as usize) {
+            restoring.restore(&logged.record(seq as u64));
         }
+        self.table = Some(restoring.into_parts());
     }
 
     fn table(&self) -> &Reservations {
@@ -96,7 +125,7 @@ impl World {
         let mut reserved = self.table().reserve(&[wanted]);
         reserved.settle();
         let claim = reserved.claims()[0].clone();
-        if self.in_flight.iter().any(|(held, ..)| held.pulse == attempt.pulse) {
+        if self.in_flight.iter().any(|held| held.attempt.pulse == attempt.pulse) {
             assert_eq!(claim, Claim::InFlight, "{attempt:?}");
             return;
         }
@@ -117,13 +146,18 @@ impl World {
             }
         }
         if claim == Claim::New {
-            self.in_flight.push((attempt, fixed, self.now, reserved));
+            let received = self.now;
+            self.in_flight.push(Request { attempt, fixed, received, logged: false, reserved });
         }
     }
 
-    fn log(&mut self, attempt: Attempt, fixed: Fixed, received: Duration) {
-        self.log.push(Logged { fixed, key: attempt.key() });
-        self.accepted[attempt.pulse as usize] = Some((received, fixed));
+    /// The log syncs the record of a request.
+    fn log(&mut self, request: &mut Request) {
+        if !std::mem::replace(&mut request.logged, true) {
+            let Request { attempt, fixed, received, .. } = *request;
+            self.log.push(Logged { fixed, key: attempt.key() });
+            self.accepted[attempt.pulse as usize] = Some((received, fixed));
+        }
     }
 
     fn tick(&mut self) {
@@ -135,14 +169,10 @@ impl World {
     fn crash(&mut self, power: bool, logged: usize, calls: u64, down: Duration) {
         self.sim.stop_after(calls);
         self.tick();
-        for (attempt, fixed, received, reserved) in
-            std::mem::take(&mut self.in_flight).into_iter().take(logged)
-        {
-            self.log(attempt, fixed, received);
-            // As when the process ends: nobody learns of the outcome.
-            drop(reserved);
-        }
-        self.in_flight.clear();
+        let mut in_flight = std::mem::take(&mut self.in_flight);
+        in_flight.iter_mut().take(logged).for_each(|request| self.log(request));
+        // As when the process ends: nobody learns of an outcome.
+        drop(in_flight);
         self.table = None;
         if power {
             self.sim.power_loss()
@@ -151,28 +181,28 @@ impl World {
         }
         self.sim.set_faults(Faults::default());
         self.advance(down);
-        let mut restoring = open(&self.fs, &self.clock);
-        restoring.keeper.shared.table().run_keys = 4;
-        let from = restoring.restore_from_seq().max(self.log_low);
-        assert!(from <= self.log.len() as u64, "the log has all that the files speak of");
-        for (seq, logged) in self.log.iter().enumerate().skip(from as usize) {
-            restoring.restore(&logged.record(seq as u64));
-        }
-        self.table = Some(restoring.into_parts());
+        self.open();
     }
 
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Reserve { attempt } => self.reserve(attempt),
+            Step::Log { which } if which < self.in_flight.len() => {
+                let mut request = self.in_flight.swap_remove(which);
+                self.log(&mut request);
+                self.in_flight.push(request);
+            }
             Step::Commit { which } if which < self.in_flight.len() => {
-                let (attempt, fixed, received, reserved) = self.in_flight.swap_remove(which);
-                self.log(attempt, fixed, received);
-                reserved.commit();
+                let mut request = self.in_flight.swap_remove(which);
+                self.log(&mut request);
+                request.reserved.commit();
             }
             Step::Fail { which } if which < self.in_flight.len() => {
-                drop(self.in_flight.swap_remove(which));
+                if !self.in_flight[which].logged {
+                    drop(self.in_flight.swap_remove(which));
+                }
             }
-            Step::Commit { .. } | Step::Fail { .. } => {}
+            Step::Log { .. } | Step::Commit { .. } | Step::Fail { .. } => {}
             Step::Wait { seconds } => self.advance(Duration::from_secs(seconds)),
             Step::SetClockBack { seconds } => {
                 self.clock.set_wall_back(Duration::from_secs(seconds));
@@ -186,8 +216,7 @@ impl World {
                 self.sim.set_faults(Faults::default());
             }
             Step::Forget => {
-                let (_, keeper) = self.table.as_ref().expect("open but while it restarts");
-                self.log_low = keeper.covered;
+                self.log_low = self.log_low.max(self.table().shared.progress.covered());
             }
             Step::Crash { power, logged, calls, down_seconds } => {
                 self.crash(power, logged, calls, Duration::from_secs(down_seconds));

@@ -52,8 +52,10 @@ impl Server {
             exposition: Arc::new(|| "# EOF\n".to_owned()),
         };
         let (phases, receiver) = watch::channel(Phase::Serve);
-        let thread =
-            std::thread::spawn(move || runtime.block_on(serve(listener, settings, app, receiver)));
+        let thread = std::thread::Builder::new()
+            .name("server".into())
+            .spawn(move || runtime.block_on(serve(listener, settings, app, receiver)))
+            .expect("a thread");
         Self { address, intake, metrics, phases, thread: Some(thread) }
     }
 

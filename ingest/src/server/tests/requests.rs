@@ -205,7 +205,12 @@ fn counts_are_those_of_the_window() {
 #[test]
 fn a_store_that_does_not_answer_holds_up_neither_clients_nor_accepting() {
     let query_timeout = 4 * SHORT;
-    let server = Server::start(ServerSettings { query_timeout, queries_max: 2, ..settings() });
+    let server = Server::start(ServerSettings {
+        query_timeout,
+        queries_max: 2,
+        bytes_in_flight_max: 100,
+        ..settings()
+    });
     let mut stuck: Vec<_> = (0..8).map(|_| server.connect()).collect();
     for client in &mut stuck {
         client.send("GET /v1/pulses?service=stall HTTP/1.1\r\nhost: a\r\n\r\n");

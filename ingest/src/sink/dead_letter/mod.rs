@@ -4,7 +4,7 @@
 mod letter;
 mod segment;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,9 @@ use super::progress::{LogId, SeqSet};
 
 pub use letter::{Attempt, Letter};
 pub(crate) use letter::{HISTORY_MAX, MESSAGE_BYTES_MAX};
-use segment::{FILE_HEADER_BYTES, Piece, file_header, file_name, number_of, pieces, put_record};
+use segment::{
+    FILE_HEADER_BYTES, Piece, file_header, number_of, open_name, pieces, put_record, sealed_name,
+};
 
 /// Bytes at which another segment is begun; one is read into memory as a whole.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -101,13 +103,19 @@ impl DeadLetters {
         let io = |source| OpenError::Io { path: dir.clone(), source };
         fs.create_dir_all(&dir).map_err(io)?;
         dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent)).map_err(io)?;
-        let mut segments: Vec<_> =
-            fs.list(&dir).map_err(io)?.iter().filter_map(|name| number_of(name)).collect();
-        segments.sort_unstable();
+        let names = fs.list(&dir).map_err(io)?;
         let mut found = Found::default();
-        for number in &segments {
-            found.add_segment(&*fs, &dir.join(file_name(*number)))?;
+        let mut segments: BTreeMap<u64, bool> = BTreeMap::new();
+        for (number, open) in names.iter().filter_map(|name| number_of(name)) {
+            // With both names it was sealed, and may have lost something under the open one.
+            *segments.entry(number).or_insert(open) &= open;
         }
+        // A sealed segment's name may have been given just before a kill.
+        fs.sync_dir(&dir).map_err(io)?;
+        for (number, open) in &segments {
+            found.add_segment(&*fs, &dir, *number, *open)?;
+        }
+        let segments = segments.into_keys().collect();
         if found.damaged > 0 {
             tracing::warn!(records = found.damaged, "dead letters are damaged; left as they are");
         }
@@ -156,7 +164,7 @@ impl DeadLetters {
         let mut known = Known::new();
         segments
             .into_iter()
-            .flat_map(move |number| match read_segment(&*fs, &dir.join(file_name(number))) {
+            .flat_map(move |number| match read_segment(&*fs, &dir, number) {
                 Ok(bytes) => letters_in(&bytes).into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             })
@@ -191,10 +199,16 @@ impl DeadLetters {
 
     fn write(&self, state: &mut State, records: &[u8]) -> io::Result<()> {
         if state.active.as_ref().is_none_or(|active| active.bytes >= SEGMENT_BYTES) {
-            state.active = None;
+            self.seal_active(state)?;
             let number = state.segments.last().map_or(0, |last| last + 1);
-            let path = self.dir.join(file_name(number));
-            let file = self.fs.open(&path, Open::CreateNew)?;
+            let path = self.dir.join(open_name(number));
+            let file = match self.fs.open(&path, Open::CreateNew) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    state.segments.push(number);
+                    return Err(error);
+                }
+                opened => opened?,
+            };
             let first = self.write_first(&*file, records);
             if first.is_err() {
                 // Else a disk that stays broken would collect one with each attempt.
@@ -218,6 +232,16 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// All syncs of the segment that is full have succeeded: it is on disk as it reads.
+    fn seal_active(&self, state: &mut State) -> io::Result<()> {
+        if let (Some(_), Some(number)) = (state.active.take(), state.segments.last()) {
+            let (open, sealed) = (open_name(*number), sealed_name(*number));
+            self.fs.rename(&self.dir.join(open), &self.dir.join(sealed))?;
+            self.fs.sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
     fn write_first(&self, file: &dyn File, records: &[u8]) -> io::Result<()> {
         file.write_at(&file_header(), 0)?;
         file.write_at(records, FILE_HEADER_BYTES as u64)?;
@@ -235,43 +259,64 @@ struct Found {
 }
 
 impl Found {
-    fn add_segment(&mut self, fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
-        let bytes = read_segment(fs, path).map_err(io)?;
+    fn add_segment(
+        &mut self,
+        fs: &dyn Fs,
+        dir: &Path,
+        number: u64,
+        open: bool,
+    ) -> Result<(), OpenError> {
+        let path = dir.join(if open { open_name(number) } else { sealed_name(number) });
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let bytes = crate::fs::read_file(fs, &path, SEGMENT_READ_BYTES_MAX).map_err(io)?;
         let version = segment::version(&bytes);
         if let Some(version) = version
             && version > segment::VERSION
         {
-            return Err(OpenError::Newer { path: path.to_owned(), version });
+            return Err(OpenError::Newer { path, version });
         }
-        self.bytes += bytes.len() as u64;
+        let mut end = bytes.len();
         for piece in pieces(&bytes) {
             match piece {
                 Piece::Record(body) => match Letter::decode(body) {
                     Some(letter) => self.count += u64::from(is_new(&mut self.known, &letter)),
                     None => self.damaged += 1,
                 },
-                Piece::Damaged => self.damaged += 1,
-                Piece::Torn(at) => {
-                    cut(fs, path, &bytes, at).map_err(io)?;
-                    self.bytes -= (bytes.len() - at) as u64;
-                }
+                Piece::Torn(at) if open => end = at,
+                Piece::Torn(_) | Piece::Damaged => self.damaged += 1,
             }
+        }
+        if open {
+            seal(fs, dir, number, &bytes, end).map_err(io)?;
+        } else {
+            match fs.remove(&dir.join(open_name(number))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            }
+        }
+        if end > FILE_HEADER_BYTES {
+            self.bytes += end as u64;
         }
         Ok(())
     }
 }
 
-/// Cuts a segment where the last write did not reach the disk. What is cut is kept beside it
-/// unless it is zeros: if it was damage after all, a person can still read it.
-fn cut(fs: &dyn Fs, path: &Path, bytes: &[u8], at: usize) -> io::Result<()> {
-    tracing::info!(path = %path.display(), at, "cut the unwritten end of dead letters");
-    if bytes[at..].iter().any(|byte| *byte != 0) {
-        crate::fs::replace_file(fs, &path.with_extension(format!("cut-{at}")), &bytes[at..])?;
+/// Writes an open segment anew under its sealed name, up to `end`. Only a file that is written
+/// and synced from the start is known to be on disk: a sync that failed before may have left
+/// bytes that are read and never written, and no later sync tells.
+fn seal(fs: &dyn Fs, dir: &Path, number: u64, bytes: &[u8], end: usize) -> io::Result<()> {
+    let (path, open) = (dir.join(sealed_name(number)), dir.join(open_name(number)));
+    if bytes[end..].iter().any(|byte| *byte != 0) {
+        // If it is damage and no torn write, a person can still read it.
+        let aside = path.with_extension(format!("cut-{end}"));
+        tracing::info!(path = %aside.display(), "cut the unwritten end of dead letters");
+        crate::fs::replace_file(fs, &aside, &bytes[end..])?;
     }
-    let file = fs.open(path, Open::Write)?;
-    file.set_len(at as u64)?;
-    file.sync()
+    if end > FILE_HEADER_BYTES {
+        crate::fs::replace_file(fs, &path, &bytes[..end])?;
+    }
+    fs.remove(&open)?;
+    fs.sync_dir(dir)
 }
 
 fn is_new(known: &mut Known, letter: &Letter) -> bool {
@@ -290,12 +335,16 @@ fn letters_in(bytes: &[u8]) -> Vec<Letter> {
         .collect()
 }
 
-fn read_segment(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
-    match crate::fs::read_file(fs, path, SEGMENT_READ_BYTES_MAX) {
-        // A segment whose first write failed leaves its number behind.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read,
+fn read_segment(fs: &dyn Fs, dir: &Path, number: u64) -> io::Result<Vec<u8>> {
+    // It may be sealed between two looks.
+    for name in [sealed_name(number), open_name(number), sealed_name(number)] {
+        match crate::fs::read_file(fs, &dir.join(name), SEGMENT_READ_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
+        }
     }
+    // One whose first write failed leaves its number behind.
+    Ok(Vec::new())
 }
 
 #[cfg(test)]

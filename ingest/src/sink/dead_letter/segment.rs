@@ -29,12 +29,23 @@ pub(super) enum Piece<'a> {
     Torn(usize),
 }
 
-pub(super) fn file_name(number: u64) -> String {
+/// The name of a segment that is known to be on disk as it reads.
+pub(super) fn sealed_name(number: u64) -> String {
     format!("letters-{number:016}.pmdl")
 }
 
-pub(super) fn number_of(name: &str) -> Option<u64> {
-    name.strip_prefix("letters-")?.strip_suffix(".pmdl")?.parse().ok()
+/// The name of a segment that is written, or was when its process ended: a sync of it may have
+/// failed, and then what is read of it is not what a power loss leaves.
+pub(super) fn open_name(number: u64) -> String {
+    format!("letters-{number:016}.open")
+}
+
+/// The number in a segment's name, and whether it is open.
+pub(super) fn number_of(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("letters-")?;
+    let sealed = rest.strip_suffix(".pmdl").map(|number| (number, false));
+    let (number, open) = sealed.or_else(|| Some((rest.strip_suffix(".open")?, true)))?;
+    Some((number.parse().ok()?, open))
 }
 
 pub(super) fn file_header() -> [u8; FILE_HEADER_BYTES] {

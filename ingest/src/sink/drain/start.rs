@@ -195,6 +195,8 @@ impl DrainParts {
     fn open_files(&self) -> Result<(Arc<DeadLetters>, Known), StartError> {
         let sinks_dir = self.sinks_dir();
         let made = self.fs.create_dir_all(&sinks_dir).and_then(|()| self.fs.sync_dir(&self.dir));
+        // A cursor that was replaced just before a kill is acted upon from now on.
+        let made = made.and_then(|()| self.fs.sync_dir(&sinks_dir));
         made.map_err(|source| StartError::Io { path: sinks_dir, source })?;
         let (letters, known) = DeadLetters::open(
             Arc::clone(&self.fs),

@@ -194,6 +194,10 @@ impl Sink for EmbeddedStore {
         Box::pin(async move { Ok(spawn_blocking(move || state.sync()).await??) })
     }
 
+    fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move { self.sweep().await.map(drop) })
+    }
+
     fn state(&self) -> SinkState {
         self.state.down().map_or(SinkState::Up, SinkState::Down)
     }
