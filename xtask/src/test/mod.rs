@@ -165,7 +165,7 @@ fn report(outcomes: &[Outcome], started: Instant) -> Result<bool> {
         outcomes.iter().filter(|outcome| !outcome.passed).map(|outcome| outcome.name).collect();
     let mut out = io::stdout().lock();
     let [passed, broken, left_out] = tests;
-    writeln!(out, "\ntests: {passed} passed, {broken} failed, {left_out} left to other steps")?;
+    writeln!(out, "\ntests: {passed} passed, {broken} failed, {left_out} ignored")?;
     writeln!(out, "steps: {:.0} s in all", started.elapsed().as_secs_f64())?;
     for name in &failed {
         writeln!(out, "failed: {name}")?;
