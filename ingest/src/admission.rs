@@ -43,34 +43,36 @@ pub struct Fill {
     pub tenant_bytes: u64,
     /// Tenants that have bytes in the log, this one included.
     pub tenants: u64,
-    /// Bytes a second that the drain finishes, 0 where it is not known.
-    pub drain_bytes_per_second: u64,
 }
 
 impl Fill {
     /// Decides whether `bytes` more of this tenant may be logged. Above half of the budget only
     /// a tenant that holds more than its equal share is refused, so that one who floods the log
-    /// can't lock out the others.
-    pub fn admit(&self, bytes: u64) -> Result<(), Refusal> {
+    /// can't lock out the others. `drain_rate`, asked only then, gives the bytes a second that
+    /// the drain finishes, 0 where that is not known.
+    pub fn admit(&self, bytes: u64, drain_rate: impl FnOnce() -> u64) -> Result<(), Refusal> {
         if self.used_bytes.saturating_add(bytes) > self.budget_bytes {
-            return Err(Refusal::later(Code::LogFull, self.retry_after(self.budget_bytes)));
+            return Err(Refusal::later(
+                Code::LogFull,
+                self.retry_after(self.budget_bytes, drain_rate()),
+            ));
         }
         let half = self.budget_bytes / 2;
         let share = self.budget_bytes / self.tenants.max(1);
         if self.used_bytes > half && self.tenants > 1 && self.tenant_bytes > share {
-            return Err(Refusal::later(Code::OverShare, self.retry_after(half)));
+            return Err(Refusal::later(Code::OverShare, self.retry_after(half, drain_rate())));
         }
         Ok(())
     }
 
     /// How long the drain needs to bring the log down to nine tenths of `level_bytes`, so that
     /// those who come back find room and do not come back in vain.
-    fn retry_after(&self, level_bytes: u64) -> Duration {
-        if self.drain_bytes_per_second == 0 {
+    fn retry_after(&self, level_bytes: u64, drain_rate: u64) -> Duration {
+        if drain_rate == 0 {
             return RETRY_AFTER_UNKNOWN;
         }
         let over = self.used_bytes.saturating_sub(level_bytes / 10 * 9);
-        Duration::from_secs_f64(over as f64 / self.drain_bytes_per_second as f64)
+        Duration::from_secs_f64(over as f64 / drain_rate as f64)
             .clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
     }
 }
@@ -79,14 +81,12 @@ impl Fill {
 mod tests {
     use super::*;
 
+    fn rate() -> u64 {
+        10
+    }
+
     fn fill() -> Fill {
-        Fill {
-            used_bytes: 600,
-            budget_bytes: 1000,
-            tenant_bytes: 600,
-            tenants: 1,
-            drain_bytes_per_second: 10,
-        }
+        Fill { used_bytes: 600, budget_bytes: 1000, tenant_bytes: 600, tenants: 1 }
     }
 
     #[test]
@@ -100,21 +100,21 @@ mod tests {
 
     #[test]
     fn above_half_only_a_tenant_over_its_share_is_refused() {
-        assert_eq!(fill().admit(400), Ok(()));
+        assert_eq!(fill().admit(400, rate), Ok(()));
         let hot = Fill { tenants: 2, ..fill() };
-        assert_eq!(hot.admit(1).expect_err("over its share").reject.code, Code::OverShare);
+        assert_eq!(hot.admit(1, rate).expect_err("over its share").reject.code, Code::OverShare);
         let quiet = Fill { tenants: 2, tenant_bytes: 10, ..fill() };
-        assert_eq!(quiet.admit(1), Ok(()));
+        assert_eq!(quiet.admit(1, rate), Ok(()));
         let below_half = Fill { used_bytes: 500, tenants: 2, ..fill() };
-        assert_eq!(below_half.admit(1), Ok(()));
+        assert_eq!(below_half.admit(1, rate), Ok(()));
     }
 
     #[test]
     fn a_full_log_says_when_the_drain_will_have_made_room() {
-        let refusal = Fill { used_bytes: 1000, ..fill() }.admit(1).expect_err("full");
+        let refusal = Fill { used_bytes: 1000, ..fill() }.admit(1, rate).expect_err("full");
         assert_eq!(refusal.reject.code, Code::LogFull);
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(10)));
-        let stuck = Fill { used_bytes: 1000, drain_bytes_per_second: 0, ..fill() };
-        assert_eq!(stuck.admit(1).expect_err("full").retry_after, Some(RETRY_AFTER_UNKNOWN));
+        let stuck = Fill { used_bytes: 1000, ..fill() };
+        assert_eq!(stuck.admit(1, || 0).expect_err("full").retry_after, Some(RETRY_AFTER_UNKNOWN));
     }
 }

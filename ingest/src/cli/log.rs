@@ -14,7 +14,7 @@ use crate::fs::OsFs;
 use crate::ingestor::Ingestor;
 use crate::log::tool::{self, DumpFilter, Report};
 use crate::metrics;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreChoice};
 
 use super::{EXIT_AT_ONCE, EXIT_FAILED, EXIT_OK, assemble, serve};
 
@@ -73,6 +73,9 @@ pub(super) fn dump(directory: &Path, out: &mut dyn Write) -> anyhow::Result<Exit
 /// When there is no log, it is in use, or the store can't take it.
 pub(super) fn drain(settings: Settings, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     log_in(&settings.storage.data_dir)?;
+    if matches!(settings.storage.store, StoreChoice::Memory { .. }) {
+        bail!("a memory store ends with this command: name another with --store");
+    }
     let runtime = serve::runtime()?;
     let telemetry = {
         let _entered = runtime.enter();
@@ -98,6 +101,7 @@ async fn empty(settings: &Settings) -> anyhow::Result<(u64, u64, u64)> {
     tokio::select! {
         () = watch(&ingestor, before, &progress) => {}
         () = stop.requested() => {}
+        part = ingestor.died() => bail!("drain the log failed: {part}"),
     }
     progress.finish_and_clear();
     ingestor.close().await?;

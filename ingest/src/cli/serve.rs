@@ -13,7 +13,7 @@ use pulsemesh_runtime::stop::Stop;
 use pulsemesh_runtime::tasks::Tasks;
 use pulsemesh_runtime::telemetry::{self, TelemetrySettings};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::ingestor::Ingestor;
@@ -33,6 +33,8 @@ const THREADS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 16;
 /// For the traces that wait at exit.
 pub(super) const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the server, which has a bound of its own within it.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 /// For tasks that were asked to end.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at what is left to drain.
@@ -115,20 +117,23 @@ async fn serve(
         "listening"
     );
     let mut tasks = parts.start(clients, probes, &settings)?;
-    tokio::select! {
-        () = stop.requested() => {}
+    let failed = tokio::select! {
+        () = stop.requested() => false,
         ended = tasks.next_ended() => {
             let Some(ended) = ended else { bail!("no task is left") };
             error!(task = %ended.name, ending = ?ended.ending, "a task ended unasked; stopping");
-            return parts.give_up().await;
+            true
         }
-        what = ingestor.died() => {
-            error!(part = %what, "a part died; stopping");
-            return parts.give_up().await;
+        part = ingestor.died() => {
+            error!(%part, "a part died; stopping");
+            true
         }
-    }
+    };
+    let delay = if failed { Duration::ZERO } else { settings.stop.delay };
     tokio::select! {
-        code = parts.wind_down(tasks, &settings) => code,
+        code = parts.wind_down(tasks, delay, settings.stop.drain_within) => {
+            Ok(if failed { ExitCode::from(EXIT_FAILED) } else { code? })
+        }
         () = stop.at_once() => {
             let left = ingestor.backlog_pulses();
             warn!(left, "told to stop again: exiting at once; acknowledged pulses are in the log");
@@ -209,24 +214,23 @@ impl Serving {
         }
     }
 
-    /// Stops after a part has failed: whatever starts the process anew finds all on disk.
-    async fn give_up(&self) -> anyhow::Result<ExitCode> {
-        self.phases.send_replace(Phase::Stop);
-        self.ingestor.close().await?;
-        Ok(ExitCode::from(EXIT_FAILED))
-    }
-
     /// Stops in order: unready, stop accepting, finish requests, seal batches, close. What is
     /// left stays in the log.
-    async fn wind_down(&self, mut tasks: Tasks, settings: &Settings) -> anyhow::Result<ExitCode> {
-        let delay = settings.stop.delay;
+    async fn wind_down(
+        &self,
+        mut tasks: Tasks,
+        delay: Duration,
+        drain_within: Option<Duration>,
+    ) -> anyhow::Result<ExitCode> {
         info!(delay_ms = delay.as_millis() as u64, "stopping");
         self.phases.send_replace(Phase::Delay);
         sleep(delay).await;
         self.phases.send_replace(Phase::Stop);
-        let server = tasks.next_ended().await;
+        // At once: who waits for the store must not wait for a batch to fill.
         self.ingestor.seal();
-        if let Some(within) = settings.stop.drain_within {
+        // It may be what has ended already.
+        let server = timeout(SERVER_TIMEOUT, tasks.next_ended()).await.ok().flatten();
+        if let Some(within) = drain_within {
             self.drain(within).await;
         }
         let closed = self.ingestor.close().await;

@@ -14,14 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
-use crate::log::{DataDirLock, Log};
-use crate::metrics::{AckLabels, CodeLabels, Metrics};
+use crate::log::{AppendError, DataDirLock, Log};
+use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
 use crate::sink::buffer::MemoryBuffer;
@@ -29,7 +30,9 @@ use crate::sink::drain::{Drains, SinkLedger};
 use crate::store::Store;
 use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
 
-use judge::{Judged, Rules, judge};
+use judge::{Judged, Named, Rules, judge};
+use named::Sofar;
+use place::Numbers;
 
 pub use builder::{IngestorBuilder, LogBounds, Overflow};
 pub use start::StartError;
@@ -39,6 +42,8 @@ pub const DEFAULT_TENANT: &str = "default";
 
 /// How long closing waits for writes in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks whether the log's writer is alive.
+const LOG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Scratch space that a thread keeps between requests; a larger one is given back.
 const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
 
@@ -66,6 +71,8 @@ struct Parts {
     clock: Clock,
     retention_ms: i64,
     stored_timeout: Duration,
+    /// Of each level, in the order of the levels.
+    accepted: [Counter; 3],
     closing: AtomicBool,
     background: start::Background,
     data_dir: PathBuf,
@@ -171,13 +178,29 @@ impl Ingestor {
         if parts.levels.default == Ack::Memory {
             return Ok(());
         }
+        if parts.log.used_bytes() >= parts.log_budget_bytes {
+            return Err("the log is full: the store is behind".into());
+        }
         parts.log.refusal().map_or(Ok(()), |refusal| Err(refusal.to_string()))
     }
 
     /// Resolves when a part of it has died, with what is known of it: nothing more is drained,
     /// and the process had better start anew.
     pub async fn died(&self) -> String {
-        self.parts.drains.died().await
+        tokio::select! {
+            part = self.parts.drains.died() => part,
+            () = self.log_closes() => "log-writer".to_owned(),
+        }
+    }
+
+    async fn log_closes(&self) {
+        loop {
+            tokio::time::sleep(LOG_LOOK_INTERVAL).await;
+            let closing = self.parts.closing.load(Ordering::Acquire);
+            if !closing && self.parts.log.refusal() == Some(AppendError::Closed) {
+                return;
+            }
+        }
     }
 
     /// No longer waits for batches to fill.
@@ -233,11 +256,36 @@ impl Parts {
         })
     }
 
+    /// What most requests need not: named events, and waiting for the sinks.
+    async fn go_on(
+        &self,
+        (rules, submission): (Rules, &Submission<'_>),
+        named: Vec<Named>,
+        numbers: Option<Numbers>,
+        receipt: Receipt,
+    ) -> Result<Receipt, Refusal> {
+        let logged = numbers.into_iter().collect();
+        let mut sofar = Sofar { receipt, logged, repeats: Vec::new() };
+        if !named.is_empty() {
+            self.submit_named(rules, submission, named, &mut sofar).await?;
+        }
+        if sofar.receipt.ack == Ack::Stored {
+            self.stored(&sofar.logged).await?;
+            for (index, id) in std::mem::take(&mut sofar.repeats) {
+                if let Err(reject) = self.stored_before(submission.tenant, id).await {
+                    sofar.receipt.duplicates -= 1;
+                    sofar.refuse_at(index, reject);
+                }
+            }
+        }
+        sofar.receipt.errors.sort_by_key(|error| error.index);
+        Ok(sofar.receipt)
+    }
+
     fn count(&self, receipt: &Receipt) {
         let pulses = &self.metrics.pulses;
         if receipt.accepted > 0 {
-            let label = AckLabels { ack: receipt.ack.as_str() };
-            pulses.accepted.get_or_create(&label).inc_by(receipt.accepted as u64);
+            self.accepted[receipt.ack as usize].inc_by(receipt.accepted as u64);
         }
         if receipt.duplicates > 0 {
             pulses.duplicate.inc_by(receipt.duplicates as u64);
@@ -277,9 +325,10 @@ impl Intake for Ingestor {
         let level = parts.levels.choose(submission.ack)?;
         let rules = parts.rules();
         let (judged, placed) = parts.take(rules, &submission, level)?;
-        if let Some(placed) = placed {
-            parts.settle(placed, level).await?;
-        }
+        let numbers = match placed {
+            Some(placed) => parts.placed(placed).await?,
+            None => None,
+        };
         let mut receipt = Receipt {
             ack: level,
             accepted: judged.framed as usize,
@@ -288,10 +337,9 @@ impl Intake for Ingestor {
             ids: judged.ids,
             single: judged.single,
         };
-        if !judged.named.is_empty() {
-            let named = parts.submit_named(rules, &submission, judged.named, &mut receipt);
-            Box::pin(named).await?;
-            receipt.errors.sort_by_key(|error| error.index);
+        if !judged.named.is_empty() || level == Ack::Stored {
+            let rest = parts.go_on((rules, &submission), judged.named, numbers, receipt);
+            receipt = Box::pin(rest).await?;
         }
         parts.count(&receipt);
         Ok(receipt)

@@ -1,65 +1,107 @@
 //! Events that their client named: reserved, logged, committed. A repeat is answered with what
 //! the first acceptance fixed, and never logged again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::code::{Code, Reject};
 use crate::log::{AppendError, Ticket};
 use crate::reservation::{Claim, Fixed, Reserved, Wanted};
+use crate::sink::source::Source;
 use crate::submission::{Ack, EventError, Receipt, Refusal, Submission};
 
 use super::judge::{Named, Rules, frame_named};
-use super::place::Placed;
+use super::place::{Numbers, Placed};
 use super::{Parts, with_scratch};
 
 /// How long a repeat waits for the first to be answered before it is told to come back: longer
 /// than any sync on a sound disk, shorter than a client's patience.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(2);
 
+/// What a request has come to so far.
+#[derive(Debug)]
+pub(super) struct Sofar {
+    pub(super) receipt: Receipt,
+    /// What it has put into the log or the buffer.
+    pub(super) logged: Vec<Numbers>,
+    /// Events that were accepted earlier, with their ids.
+    pub(super) repeats: Vec<(usize, Uuid)>,
+}
+
+impl Sofar {
+    fn refuse(&mut self, event: &Named, reject: Reject) {
+        self.refuse_at(event.index, reject);
+    }
+
+    pub(super) fn refuse_at(&mut self, index: usize, reject: Reject) {
+        if let Some(id) = self.receipt.ids.get_mut(index) {
+            *id = None;
+        }
+        self.receipt.errors.push(EventError { index, reject });
+    }
+
+    fn repeat(&mut self, event: &Named, id: Uuid) {
+        self.receipt.duplicates += 1;
+        self.repeats.push((event.index, id));
+        if let Some(place) = self.receipt.ids.get_mut(event.index) {
+            *place = Some(id);
+        }
+    }
+}
+
+/// The claims of a request's events, sorted by what is to be done; places among the events.
+#[derive(Debug, Default)]
+struct Sorted {
+    fresh: Vec<usize>,
+    /// The same again within the request.
+    same: Vec<usize>,
+    /// Held by other requests.
+    waiting: Vec<usize>,
+}
+
 impl Parts {
-    /// Takes the named events of a request and writes what became of each into `receipt`.
-    /// Refuses as a whole only where nothing else of the request was accepted.
+    /// Takes the named events of a request. Refuses as a whole only where nothing else of the
+    /// request was accepted.
     pub(super) async fn submit_named(
-        self: &Arc<Self>,
+        &self,
         rules: Rules,
         submission: &Submission<'_>,
         mut named: Vec<Named>,
-        receipt: &mut Receipt,
+        sofar: &mut Sofar,
     ) -> Result<(), Refusal> {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
         loop {
             let wanted: Vec<_> =
                 named.iter().map(|event| self.wanted(submission, event, rules)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
-            let (mut fresh, mut same, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-            for (at, claim) in reserved.claims().iter().enumerate() {
-                match claim {
-                    Claim::New => fresh.push(at),
-                    Claim::RepeatOf(_) => same.push(at),
-                    Claim::InFlight if Instant::now() < deadline => waiting.push(at),
-                    other => answer(receipt, &named[at], other),
-                }
-            }
-            let logging = self.log_named((rules, submission), (&named, &fresh), reserved, receipt);
-            let failed = logging.await?;
-            for event in same.iter().filter_map(|at: &usize| named.get(*at)) {
+            let sorted = sort(&reserved, &named, Instant::now() < deadline, sofar);
+            let request = (rules, submission);
+            let failed = self.log_named(request, (&named, &sorted.fresh), reserved, sofar).await?;
+            for event in sorted.same.iter().filter_map(|at| named.get(*at)) {
                 match &failed {
-                    None => receipt.duplicates += 1,
-                    Some(reject) => refuse(receipt, event, reject.clone()),
+                    None => sofar.repeat(event, event.names.id),
+                    Some(reject) => sofar.refuse(event, reject.clone()),
                 }
             }
-            let Some(first) = waiting.first() else { return Ok(()) };
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.reservations.wait(wanted[*first].key, left).await;
-            let mut at = 0;
+            let Some(first) = sorted.waiting.first() else { return Ok(()) };
+            self.wait_for(&wanted[*first], deadline).await;
+            let mut places = 0..;
             named.retain(|_| {
-                at += 1;
-                waiting.binary_search(&(at - 1)).is_ok()
+                places.next().is_some_and(|at| sorted.waiting.binary_search(&at).is_ok())
             });
         }
+    }
+
+    /// Waits until no other request holds a key of the event.
+    async fn wait_for(&self, wanted: &Wanted, deadline: Instant) {
+        for key in [Some(wanted.key), wanted.other].into_iter().flatten() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.reservations.wait(key, left).await;
+        }
+        // Whoever holds it may be a task of this thread.
+        tokio::task::yield_now().await;
     }
 
     fn wanted(&self, submission: &Submission<'_>, event: &Named, rules: Rules) -> Wanted {
@@ -72,47 +114,50 @@ impl Parts {
         };
         let keys = self.reservations.keys();
         let key = event.names.key.as_deref();
-        let by_id = event.names.own_id.then(|| keys.of_id(submission.tenant, fixed.id));
-        let by_key = key.map(|key| keys.of_key(submission.tenant, key));
-        let other = by_id.and(by_key);
-        let key = by_id.or(by_key).unwrap_or_else(|| keys.of_id(submission.tenant, fixed.id));
-        Wanted { key, other, fixed }
+        let wanted = keys.wanted(submission.tenant, event.names.own_id, key, fixed);
+        // Every named event has one of the two.
+        wanted.unwrap_or_else(|| Wanted {
+            key: keys.of_id(submission.tenant, fixed.id),
+            other: None,
+            fixed,
+        })
     }
 
     /// Logs the events whose keys are new and commits their keys. Returns why they were refused
     /// where others of the request were accepted.
     async fn log_named(
-        self: &Arc<Self>,
+        &self,
         (rules, submission): (Rules, &Submission<'_>),
         (named, fresh): (&[Named], &[usize]),
         reserved: Reserved,
-        receipt: &mut Receipt,
+        sofar: &mut Sofar,
     ) -> Result<Option<Reject>, Refusal> {
         if fresh.is_empty() {
             return Ok(None);
         }
         let events = || fresh.iter().filter_map(|at| named.get(*at));
+        let level = sofar.receipt.ack;
         let placed = with_scratch(|frames| {
             let pulses = frame_named(rules, submission, events(), frames);
             // In the log at every level: a reservation that outlives its pulse would turn the
             // client's retry away from a pulse that is nowhere.
-            self.place(submission.tenant, receipt.ack.max(Ack::Durable), frames, pulses)
+            self.place(submission.tenant, level.max(Ack::Durable), frames, pulses)
         });
         let logged = match placed {
-            Ok(placed) => self.commit(placed, reserved, receipt.ack).await,
+            Ok(placed) => self.commit(placed, reserved, level).await,
             Err(refusal) => Err(refusal),
         };
+        let others = sofar.receipt.accepted + sofar.receipt.duplicates > 0;
         match logged {
-            Ok(()) => {
-                receipt.accepted += fresh.len();
+            Ok(numbers) => {
+                sofar.receipt.accepted += fresh.len();
+                sofar.logged.extend(numbers);
                 Ok(None)
             }
             // Others were accepted already, so the request has an answer, and each of these
             // its own.
-            Err(refusal) if receipt.accepted + receipt.duplicates > 0 => {
-                for event in events() {
-                    refuse(receipt, event, refusal.reject.clone());
-                }
+            Err(refusal) if others => {
+                events().for_each(|event| sofar.refuse(event, refusal.reject.clone()));
                 Ok(Some(refusal.reject))
             }
             Err(refusal) => Err(refusal),
@@ -122,29 +167,54 @@ impl Parts {
     /// Waits for the frames and commits their keys, even when the client goes meanwhile: what
     /// is logged stays logged, so its keys must not become free.
     async fn commit(
-        self: &Arc<Self>,
+        &self,
         placed: Placed,
         reserved: Reserved,
         level: Ack,
-    ) -> Result<(), Refusal> {
-        let placed = match placed {
-            // What was asked for is less than the log gives: it is not waited for.
-            Placed::Log { ticket, .. } if level == Ack::Memory => {
-                self.finish_later(ticket, reserved);
-                return Ok(());
-            }
-            Placed::Log { ticket, pulses } => {
-                let mut logging = Logging { parts: self, ticket: Some((ticket, reserved)) };
-                let first_seq = logging.logged().await.map_err(|error| self.refusal_of(error))?;
-                Placed::Logged { first_seq, pulses }
-            }
-            in_memory => {
-                reserved.commit();
-                in_memory
-            }
+    ) -> Result<Option<Numbers>, Refusal> {
+        let Placed::Log { ticket, pulses } = placed else {
+            reserved.commit();
+            return self.placed(placed).await;
         };
-        self.settle(placed, level).await
+        if level == Ack::Memory {
+            // What was asked for is less than the log gives: it is not waited for.
+            self.finish_later(ticket, reserved);
+            return Ok(None);
+        }
+        let mut logging = Logging { parts: self, ticket: Some((ticket, reserved)) };
+        let first_seq = logging.logged().await.map_err(|error| self.refusal_of(error))?;
+        Ok(Some(Numbers { source: Source::Log, first_seq, pulses }))
     }
+
+    fn finish_later(&self, ticket: Ticket, reserved: Reserved) {
+        // Ends with the group's sync, which the log answers in any case, if only by closing.
+        self.background.finish(async move {
+            if ticket.await.is_ok() {
+                reserved.commit();
+            }
+        });
+    }
+}
+
+/// Answers what needs no more, and sorts the rest. `may_wait`: there is time to wait for others.
+fn sort(reserved: &Reserved, named: &[Named], may_wait: bool, sofar: &mut Sofar) -> Sorted {
+    let mut sorted = Sorted::default();
+    for (at, (claim, event)) in reserved.claims().iter().zip(named).enumerate() {
+        match claim {
+            Claim::New => sorted.fresh.push(at),
+            Claim::RepeatOf(_) => sorted.same.push(at),
+            Claim::InFlight if may_wait => sorted.waiting.push(at),
+            Claim::Repeat(fixed) => sofar.repeat(event, fixed.id),
+            Claim::Reused => sofar.refuse(event, Code::KeyReused.into()),
+            Claim::InFlight => sofar.refuse(event, Code::KeyInFlight.into()),
+            Claim::Full => sofar.refuse(event, Code::ReservationsFull.into()),
+            Claim::Unsettled | Claim::Unreadable => {
+                let what = "the table of ids and keys could not be read";
+                sofar.refuse(event, Reject::new(Code::LogFailed, what));
+            }
+        }
+    }
+    sorted
 }
 
 /// A ticket and the keys that hang on it.
@@ -172,41 +242,4 @@ impl Drop for Logging<'_> {
             self.parts.finish_later(ticket, reserved);
         }
     }
-}
-
-impl Parts {
-    fn finish_later(&self, ticket: Ticket, reserved: Reserved) {
-        // Ends with the group's sync, which the log answers in any case, if only by closing.
-        self.background.finish(async move {
-            if ticket.await.is_ok() {
-                reserved.commit();
-            }
-        });
-    }
-}
-
-fn answer(receipt: &mut Receipt, event: &Named, claim: &Claim) {
-    match claim {
-        Claim::Repeat(fixed) => {
-            receipt.duplicates += 1;
-            if let Some(id) = receipt.ids.get_mut(event.index) {
-                *id = Some(fixed.id);
-            }
-        }
-        Claim::Reused => refuse(receipt, event, Code::KeyReused.into()),
-        Claim::InFlight => refuse(receipt, event, Code::KeyInFlight.into()),
-        Claim::Full => refuse(receipt, event, Code::ReservationsFull.into()),
-        Claim::New | Claim::RepeatOf(_) | Claim::Unsettled | Claim::Unreadable => refuse(
-            receipt,
-            event,
-            Reject::new(Code::LogFailed, "the table of ids and keys could not be read"),
-        ),
-    }
-}
-
-fn refuse(receipt: &mut Receipt, event: &Named, reject: Reject) {
-    if let Some(id) = receipt.ids.get_mut(event.index) {
-        *id = None;
-    }
-    receipt.errors.push(EventError { index: event.index, reject });
 }

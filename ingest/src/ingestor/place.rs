@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::admission::Fill;
 use crate::code::{Code, Reject};
@@ -23,12 +24,18 @@ const RETRY_DISK: Duration = Duration::from_secs(5);
 pub(super) enum Placed {
     /// In the memory buffer from this number on.
     Memory { first_seq: u64, pulses: u64 },
-    /// In the log, synced, from this number on.
-    Logged { first_seq: u64, pulses: u64 },
     /// In the log's pending group.
     Log { ticket: Ticket, pulses: u64 },
     /// Nowhere: the buffer was full, and the settings say to drop.
     Dropped,
+}
+
+/// Numbers that a request was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) source: Source,
+    pub(super) first_seq: u64,
+    pub(super) pulses: u64,
 }
 
 impl Parts {
@@ -65,14 +72,11 @@ impl Parts {
             return Ok(());
         }
         let shares = self.drains.shares();
-        let fill = Fill {
-            used_bytes,
-            budget_bytes,
-            tenant_bytes: shares.held(tenant),
-            tenants: shares.holders() as u64,
-            drain_bytes_per_second: self.drain_bytes_per_second(used_bytes),
-        };
-        fill.admit(bytes)
+        let tenants = shares.holders() as u64;
+        let tenant_bytes = if tenants > 1 { shares.held(tenant) } else { used_bytes };
+        let fill = Fill { used_bytes, budget_bytes, tenant_bytes, tenants };
+        // The rate is asked for only by those who are refused: it costs a look at every sink.
+        fill.admit(bytes, || self.drain_bytes_per_second(used_bytes))
     }
 
     /// The drain counts rows; what is in the log says how large they are.
@@ -82,38 +86,60 @@ impl Parts {
         (self.drains.rows_per_second() * row_bytes) as u64
     }
 
-    /// Returns once the frames are as safe as `level` says.
-    pub(super) async fn settle(&self, placed: Placed, level: Ack) -> Result<(), Refusal> {
-        let (source, first_seq, pulses) = match placed {
-            Placed::Dropped => return Ok(()),
-            Placed::Memory { first_seq, pulses } => (Source::Memory, first_seq, pulses),
-            Placed::Logged { first_seq, pulses } => (Source::Log, first_seq, pulses),
+    /// Returns where the frames are once they are there; `None` where they were dropped.
+    pub(super) async fn placed(&self, placed: Placed) -> Result<Option<Numbers>, Refusal> {
+        Ok(match placed {
+            Placed::Dropped => None,
+            Placed::Memory { first_seq, pulses } => {
+                Some(Numbers { source: Source::Memory, first_seq, pulses })
+            }
             Placed::Log { ticket, pulses } => {
                 let first_seq = ticket.await.map_err(|error| self.refusal_of(error))?;
-                (Source::Log, first_seq, pulses)
+                Some(Numbers { source: Source::Log, first_seq, pulses })
             }
-        };
-        if level == Ack::Stored {
-            self.await_stored(source, first_seq, pulses).await?;
-        }
-        Ok(())
+        })
     }
 
-    async fn await_stored(
-        &self,
-        source: Source,
-        first_seq: u64,
-        pulses: u64,
-    ) -> Result<(), Refusal> {
-        let finished = self.drains.finished(source, first_seq, pulses);
-        match timeout(self.stored_timeout, finished).await {
-            Ok(Ok(finish)) if finish.dead_lettered == 0 => Ok(()),
-            Ok(Ok(finish)) => Err(Reject::new(
+    /// Returns once every required sink has taken what a request has logged.
+    pub(super) async fn stored(&self, logged: &[Numbers]) -> Result<(), Refusal> {
+        let all = async {
+            for numbers in logged {
+                self.await_stored(*numbers).await?;
+            }
+            Ok(())
+        };
+        match timeout(self.stored_timeout, all).await {
+            Ok(stored) => stored,
+            Err(_) => Err(Refusal::later(Code::NotStoredInTime, RETRY_SOON)),
+        }
+    }
+
+    async fn await_stored(&self, numbers: Numbers) -> Result<(), Refusal> {
+        let Numbers { source, first_seq, pulses } = numbers;
+        match self.drains.finished(source, first_seq, pulses).await {
+            Ok(finish) if finish.dead_lettered == 0 => Ok(()),
+            Ok(finish) => Err(Reject::new(
                 Code::DeadLettered,
                 format!("{} of {pulses} could not be stored", finish.dead_lettered),
             )
             .into()),
-            Ok(Err(_)) | Err(_) => Err(Refusal::later(Code::NotStoredInTime, RETRY_SOON)),
+            Err(_) => Err(Refusal::later(Code::NotStoredInTime, RETRY_SOON)),
+        }
+    }
+
+    /// Returns once a pulse that was accepted earlier is in the store.
+    pub(super) async fn stored_before(&self, tenant: &str, id: Uuid) -> Result<(), Reject> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let all_logged = self.drains.finished(Source::Log, 0, self.log.end_seq());
+        let late = |_| Reject::from(Code::NotStoredInTime);
+        timeout(self.stored_timeout, all_logged)
+            .await
+            .map_err(late)?
+            .map_err(|_| Reject::from(Code::NotStoredInTime))?;
+        match store.pulse(tenant, id).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Code::DeadLettered.into()),
+            Err(_) => Err(Code::StoreUnavailable.into()),
         }
     }
 

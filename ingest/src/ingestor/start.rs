@@ -16,6 +16,7 @@ use crate::admission::Levels;
 use crate::fs::{Fs, OsFs};
 use crate::log::frame::Frame;
 use crate::log::{DataDirLock, LockError, Log, LogSettings, OpenError};
+use crate::metrics::AckLabels;
 use crate::reservation::{self, Reservations, Restoring, SystemClock};
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
@@ -87,6 +88,10 @@ impl Ingestor {
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
         let drains = start_drains(&builder, (&log, &buffer), &reservations, fs, &background)?;
         background.maintain(builder.sinks.iter().map(|sink| Arc::clone(&sink.sink)));
+        let accepted = [Ack::Memory, Ack::Durable, Ack::Stored].map(|level| {
+            let label = AckLabels { ack: level.as_str() };
+            builder.metrics.pulses.accepted.get_or_create(&label).clone()
+        });
         let parts = Parts {
             levels,
             overflow: builder.overflow,
@@ -100,6 +105,7 @@ impl Ingestor {
             clock: builder.clock,
             retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),
             stored_timeout: builder.stored_timeout,
+            accepted,
             closing: AtomicBool::new(false),
             background,
             data_dir: directory,
@@ -129,7 +135,10 @@ fn levels(builder: &IngestorBuilder) -> Result<Levels, StartError> {
     if builder.ack == Ack::Stored && !required {
         return Err(StartError::Settings("the level stored needs a required sink"));
     }
-    Ok(Levels { default: builder.ack, highest: builder.ack_highest })
+    // Nobody could say when a pulse is stored.
+    let highest =
+        if required { builder.ack_highest } else { builder.ack_highest.min(Ack::Durable) };
+    Ok(Levels { default: builder.ack, highest })
 }
 
 fn open_log(builder: &IngestorBuilder, fs: &Arc<dyn Fs>) -> Result<Log, StartError> {

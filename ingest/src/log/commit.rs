@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -17,15 +18,6 @@ use super::{AppendError, PENDING_BYTES_MAX};
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest pause between two tries to write again; the first is [`CHECK_INTERVAL`].
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(2);
-/// How long a group may be held open for appends that are likely to come: about two syncs. Each
-/// sync costs the processor as much as several appends, so small groups in quick succession
-/// would take it away from those who fill them.
-const GATHER_TIME_MAX: Duration = Duration::from_micros(300);
-/// Appends of the group before at which the next one is held open: fewer come so rarely that
-/// waiting for them only adds to their latency.
-const GATHER_APPENDS_MIN: usize = 12;
-/// Bytes at which a group is never held open: then the disk, not the sync, is what it waits for.
-const GATHER_BYTES_MAX: usize = 64 * 1024;
 /// Room that a buffer keeps between groups; what a burst needed beyond is given back.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 
@@ -79,15 +71,13 @@ struct Pending {
     pulses: u64,
     group: Arc<Group>,
     appends: usize,
-    /// Appends of the group before.
-    appends_before: usize,
     /// Bytes that the writer has taken and not yet answered.
     in_flight_bytes: u64,
     refusal: Option<AppendError>,
     skip_to: u64,
     closed: bool,
-    /// The writer waits for so many appends.
-    writer_waits_for: Option<usize>,
+    /// The writer has nothing to do and waits to be woken.
+    writer_waits: bool,
 }
 
 /// What the writer thread takes at once.
@@ -166,8 +156,7 @@ impl Committer {
         pending.frames.extend_from_slice(frames);
         pending.pulses += pulses;
         pending.appends += 1;
-        if pending.writer_waits_for.is_some_and(|appends| appends <= pending.appends) {
-            pending.writer_waits_for = None;
+        if mem::take(&mut pending.writer_waits) {
             drop(pending);
             self.shared.arrived.notify_one();
         }
@@ -251,12 +240,11 @@ fn run(shared: &Shared, mut writer: Writer) {
 impl Shared {
     /// Takes all that is pending, leaving `buffer` for what comes; waits until there is
     /// something, but at most for `wait`.
+    ///
+    /// A group is never held open for more: while one is synced the next fills by itself, and
+    /// a group that waited for all connections would leave the processor idle during its sync.
     fn take(&self, buffer: Vec<u8>, wait: Option<Duration>) -> Taken {
-        let mut pending = self.wait_for(lock(&self.pending), 1, wait);
-        let likely = pending.appends_before;
-        if likely >= GATHER_APPENDS_MIN && pending.appends > 0 {
-            pending = self.wait_for(pending, likely, Some(GATHER_TIME_MAX));
-        }
+        let mut pending = self.wait_for_some(wait);
         let (skip_to, closed) = (pending.skip_to, pending.closed);
         let appends = std::mem::take(&mut pending.appends);
         if appends == 0 {
@@ -266,7 +254,6 @@ impl Shared {
         // Room for as many as waited last time, so that the list does not grow step by step.
         let wakers = Mutex::new(Vec::with_capacity(appends));
         let next = Arc::new(Group { outcome: OnceLock::new(), wakers });
-        pending.appends_before = appends;
         pending.pulses = 0;
         pending.in_flight_bytes = pending.frames.len() as u64;
         let frames = std::mem::replace(&mut pending.frames, buffer);
@@ -274,19 +261,11 @@ impl Shared {
         Taken { frames, group, appends, skip_to, closed }
     }
 
-    /// Waits for so many appends, or as many bytes as are not worth waiting for more.
-    fn wait_for<'p>(
-        &self,
-        mut pending: MutexGuard<'p, Pending>,
-        appends: usize,
-        wait: Option<Duration>,
-    ) -> MutexGuard<'p, Pending> {
+    fn wait_for_some(&self, wait: Option<Duration>) -> MutexGuard<'_, Pending> {
         let deadline = wait.map(|wait| Instant::now() + wait);
-        while pending.appends < appends
-            && pending.frames.len() < GATHER_BYTES_MAX
-            && !pending.closed
-        {
-            pending.writer_waits_for = Some(appends);
+        let mut pending = lock(&self.pending);
+        while pending.appends == 0 && !pending.closed {
+            pending.writer_waits = true;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             pending = match left {
                 Some(Duration::ZERO) => break,
@@ -297,7 +276,7 @@ impl Shared {
                 None => self.arrived.wait(pending).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        pending.writer_waits_for = None;
+        pending.writer_waits = false;
         pending
     }
 

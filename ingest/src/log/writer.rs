@@ -147,10 +147,13 @@ impl Writer {
     /// Looks whether the log could take pulses, and makes it so if it can: the disk must have
     /// its reserve free, and there must be a segment to write to.
     pub(crate) fn check(&mut self) {
+        // First, and even below the reserve, which is there for this: what was acknowledged by
+        // the process before can't be read until it is written again.
+        let opened = self.open_first().is_ok();
         let free = self.chain.fs.free_bytes(&self.chain.directory);
         if free.is_ok_and(|free| free < self.settings.free_bytes_min) {
             self.refuse(Some(AppendError::DiskFull));
-        } else if self.open_first().is_ok() {
+        } else if opened {
             self.refuse(None);
         }
     }

@@ -84,7 +84,7 @@ impl Answer {
     /// The answer to a request of which each event was judged. `ids`: it was asked for the ids.
     pub fn receipt(receipt: &Receipt, ids: bool, jitter: f64) -> Self {
         if !receipt.single {
-            return batch(receipt, ids);
+            return batch(receipt, ids, jitter);
         }
         match receipt.errors.first() {
             Some(error) => Self::problem(&error.reject, None, jitter),
@@ -112,22 +112,32 @@ fn single(receipt: &Receipt) -> Vec<u8> {
     .concat()
 }
 
-fn batch(receipt: &Receipt, ids: bool) -> Answer {
+fn batch(receipt: &Receipt, ids: bool, jitter: f64) -> Answer {
     let none = receipt.accepted == 0 && receipt.duplicates == 0;
     if none {
-        let reject = Reject::from(Code::NoneAccepted);
+        let reject = Reject::from(cause_of_none(receipt));
         let status = reject.code.status();
         let mut body = open_problem(&reject, status);
         body.push(b',');
         write_counts(&mut body, receipt, ids);
         body.push(b'}');
-        return Answer { media: Media::Problem, ..Answer::json(status, body) };
+        let retry_after_s = retry_after_s(status, None, jitter);
+        return Answer { media: Media::Problem, retry_after_s, ..Answer::json(status, body) };
     }
     let mut body = Vec::with_capacity(128 + if ids { receipt.ids.len() * 39 } else { 0 });
     body.push(b'{');
     write_counts(&mut body, receipt, ids);
     body.push(b'}');
     Answer::json(status_of(receipt.ack), body)
+}
+
+/// Why nothing of a batch was accepted: what passes by itself comes first, for a sender gives up
+/// what is answered as its own mistake.
+fn cause_of_none(receipt: &Receipt) -> Code {
+    let codes = || receipt.errors.iter().map(|error| error.reject.code);
+    let passing =
+        [503, 429, 409].into_iter().find_map(|status| codes().find(|code| code.status() == status));
+    passing.unwrap_or(Code::NoneAccepted)
 }
 
 fn write_counts(out: &mut Vec<u8>, receipt: &Receipt, ids: bool) {
@@ -227,7 +237,7 @@ fn cut(message: &str) -> &str {
 /// Seconds to stay away: rounded up, at least 1, and up to half as much again by `jitter`, so
 /// that the clients refused together do not come back together.
 fn retry_after_s(status: u16, wanted: Option<Duration>, jitter: f64) -> Option<u64> {
-    if status != 429 && status != 503 {
+    if !matches!(status, 409 | 429 | 503) {
         return wanted.map(|wanted| wanted.as_secs().clamp(1, RETRY_AFTER_S_MAX));
     }
     let wanted = wanted.unwrap_or(Duration::from_secs(1)).as_secs_f64();

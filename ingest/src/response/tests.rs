@@ -54,18 +54,21 @@ fn one_refused_pulse_is_a_problem_with_its_own_status() {
         assert_eq!(body["title"], code.title());
         assert_eq!(body["detail"], "because \"quotes\" and \n lines");
         assert!(body["type"].as_str().is_some_and(|url| url.ends_with(code.as_str())));
-        assert_eq!(answer.retry_after_s.is_some(), matches!(code.status(), 429 | 503));
+        assert_eq!(answer.retry_after_s.is_some(), matches!(code.status(), 409 | 429 | 503));
     }
 }
 
 #[test]
 fn a_batch_is_taken_when_any_event_was_accepted_or_a_repeat() {
     let wrong = || vec![error(1, Code::WrongType, "latency_ms must be a number")];
+    let passing = |code| vec![error(0, Code::WrongType, "wrong"), error(1, code, "later")];
     let cases = [
         (receipt(Ack::Durable, 2, 0, wrong()), 202),
         (receipt(Ack::Durable, 0, 1, wrong()), 202),
         (receipt(Ack::Stored, 2, 0, vec![]), 200),
         (receipt(Ack::Durable, 0, 0, wrong()), 400),
+        (receipt(Ack::Durable, 0, 0, passing(Code::KeyInFlight)), 409),
+        (receipt(Ack::Durable, 0, 0, passing(Code::ReservationsFull)), 503),
     ];
     for (receipt, status) in cases {
         let answer = Answer::receipt(&receipt, false, 0.0);
