@@ -7,6 +7,8 @@ mod judge;
 mod named;
 mod place;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
