@@ -116,7 +116,8 @@ async fn a_repeat_is_known_by_id_and_by_key_and_another_body_is_refused() {
     let (ingestor, store) = started(directory.path(), TAKES);
     let named = r#"{"service":"s","event_id":"e-1"}"#;
     let (plain, other) = (r#"{"service":"s"}"#, r#"{"service":"t"}"#);
-    let cases: [(&str, Option<&str>, usize, usize, Option<Code>); 6] = [
+    type Case<'a> = (&'a str, Option<&'a str>, usize, usize, Option<Code>);
+    let cases: [Case<'_>; 6] = [
         (named, None, 1, 0, None),
         (named, None, 0, 1, None),
         (plain, Some("k-1"), 1, 0, None),
