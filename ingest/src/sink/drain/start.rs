@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -12,7 +11,6 @@ use tokio::sync::{oneshot, watch};
 use crate::fs::Fs;
 use crate::log::Log;
 use crate::metrics::{HeldMetrics, SinkMetrics};
-use crate::sink::bell::Bell;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::cursor::cursor_path;
 use crate::sink::dead_letter::{DeadLetters, Known};
@@ -29,10 +27,6 @@ use super::{
     DrainSettings, Drains, Keeping, Need, SinkRegistration, StartError, Thread, Threads, restore,
     settings,
 };
-
-/// How late the watch of an idle log notices a stop.
-const WATCH_WAIT: Duration = Duration::from_millis(50);
-const WATCH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Everything that drains are made of.
 pub struct DrainParts {
@@ -115,12 +109,15 @@ impl Drains {
     }
 
     fn subscribe(&self, parts: &DrainParts, required: usize) {
-        let bells: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.bell)).collect();
         let lags = self.sinks.iter().filter_map(|sink| match sink.need {
             Need::Required => None,
             Need::BestEffort { lag_bytes_max } => Some(lag_bytes_max),
         });
-        parts.buffer.attach(required, self.sinks.len(), lags.max().unwrap_or(0), bells);
+        parts.buffer.attach(required, self.sinks.len(), lags.max().unwrap_or(0));
+        for board in self.boards() {
+            let bells = self.sinks.iter().map(|sink| Arc::clone(&sink.bell));
+            board.source.tell(bells.collect());
+        }
     }
 
     fn start_threads(&self, parts: DrainParts) -> Result<(), StartError> {
@@ -153,12 +150,6 @@ impl Drains {
             let thread =
                 self.spawn(name, move || keeper.run(&stopped)).map_err(StartError::Thread)?;
             keepers.push(Keeping { thread, stop });
-        }
-        if let Some(log) = &self.log {
-            let bells: Vec<_> = self.sinks.iter().map(|sink| Arc::clone(&sink.bell)).collect();
-            let (source, stop) = (Arc::clone(&log.source), Arc::clone(&self.stop));
-            let watch = move || watch(&*source, &bells, || stop.deadline().is_some());
-            readers.push(self.spawn("drain-watch".to_owned(), watch).map_err(StartError::Thread)?);
         }
         let threads = Threads { readers, keepers };
         *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(threads);
@@ -226,20 +217,6 @@ impl DrainParts {
             restore::place_in_log(&*self.fs, &sinks_dir, named, log, known)
         };
         self.sinks.iter().map(place).collect()
-    }
-}
-
-/// Rings for every growth of the log. The pause keeps group commits from waking it one by one
-/// while the drains are awake anyway.
-fn watch(source: &dyn FrameSource, bells: &[Arc<Bell>], stopping: impl Fn() -> bool) {
-    let mut seen = source.end_seq();
-    while !stopping() {
-        let end_seq = source.wait_beyond(seen, WATCH_WAIT);
-        if end_seq > seen {
-            bells.iter().for_each(|bell| bell.ring());
-            thread::sleep(WATCH_PAUSE);
-        }
-        seen = end_seq;
     }
 }
 
