@@ -2,11 +2,11 @@
 //! finished. The one owner of that state; writes no frames and reads none.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::fs::Fs;
 use crate::metrics::LogMetrics;
@@ -51,8 +51,16 @@ struct State {
     positions: Positions,
     forgotten_below: u64,
     end_seq: u64,
-    /// The lowest number that a thread waits for the end to pass.
-    wake_beyond: u64,
+}
+
+/// Whom to tell of growth.
+#[derive(Default)]
+struct Growth(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Growth")
+    }
 }
 
 /// What the writer, the readers and the log's handles share.
@@ -63,7 +71,7 @@ pub(crate) struct Chain {
     pub(crate) id: LogId,
     pub(crate) metrics: LogMetrics,
     state: Mutex<State>,
-    grown: Condvar,
+    growth: Growth,
     end_seq: AtomicU64,
     end_position: AtomicU64,
     low_position: AtomicU64,
@@ -90,20 +98,14 @@ impl Chain {
         }
         let end_seq = segments.last().map_or(start_seq, |segment| segment.end_seq);
         let end_position = positions.end();
-        let state = State {
-            segments: segments.into(),
-            positions,
-            forgotten_below: 0,
-            end_seq,
-            wake_beyond: u64::MAX,
-        };
+        let state = State { segments: segments.into(), positions, forgotten_below: 0, end_seq };
         let chain = Self {
             fs,
             directory,
             id,
             metrics,
             state: Mutex::new(state),
-            grown: Condvar::new(),
+            growth: Growth::default(),
             end_seq: AtomicU64::new(end_seq),
             end_position: AtomicU64::new(end_position),
             low_position: AtomicU64::new(0),
@@ -114,7 +116,9 @@ impl Chain {
 
     /// The number behind the last synced one.
     pub(crate) fn end_seq(&self) -> u64 {
-        self.end_seq.load(Ordering::Acquire)
+        // SeqCst, as its store is: whoever falls asleep after a look at it that was too early is
+        // seen asleep by the growth's caller, and is woken.
+        self.end_seq.load(Ordering::SeqCst)
     }
 
     /// Bytes of frames ever synced, counted from where the log began at its start.
@@ -183,32 +187,18 @@ impl Chain {
             state.positions.extend(end_seq, position);
             state.end_seq = end_seq;
             self.end_position.store(position, Ordering::Release);
-            self.end_seq.store(end_seq, Ordering::Release);
+            self.end_seq.store(end_seq, Ordering::SeqCst);
         }
         self.show(&state);
-        if state.end_seq > state.wake_beyond {
-            state.wake_beyond = u64::MAX;
-            drop(state);
-            self.grown.notify_all();
+        drop(state);
+        if let Some(growth) = self.growth.0.get() {
+            growth();
         }
     }
 
-    /// Waits until the end lies beyond `seq`, at most `timeout`; returns the end.
-    pub(crate) fn wait_beyond(&self, seq: u64, timeout: Duration) -> u64 {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.lock();
-        while state.end_seq <= seq {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state.wake_beyond = state.wake_beyond.min(seq);
-            state = match self.grown.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-        state.end_seq
+    /// Calls `growth` from now on, after each growth of the log. Only the first call counts.
+    pub(crate) fn on_growth(&self, growth: impl Fn() + Send + Sync + 'static) {
+        let _first = self.growth.0.set(Box::new(growth));
     }
 
     /// Where number `seq`, or the first that is there behind it, is to be read; `None` at the

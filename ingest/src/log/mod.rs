@@ -21,7 +21,6 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use thiserror::Error;
 
@@ -194,10 +193,10 @@ impl Log {
         LogReader::new(Arc::clone(&self.chain), seq)
     }
 
-    /// Waits until number `seq` is synced, for at most `timeout`; returns [`Log::end_seq`].
-    /// Blocking. A reader that wants more at a time waits for a later number.
-    pub fn wait_beyond(&self, seq: u64, timeout: Duration) -> u64 {
-        self.chain.wait_beyond(seq, timeout)
+    /// Calls `growth` from now on, each time after [`Log::end_seq`] has grown, on the thread
+    /// that writes the log: it must be quick. Only the first call of this counts.
+    pub fn on_growth(&self, growth: impl Fn() + Send + Sync + 'static) {
+        self.chain.on_growth(growth);
     }
 
     /// Every required sink has finished the numbers below `seq`: they no longer count against

@@ -2,24 +2,27 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::log::{Log, LogReader};
 
+use super::bell::Bell;
 use super::progress::LogId;
 use super::source::{FrameReader, FrameSource, SourceChunk};
 
-/// Distance of two marks: the error of an estimate is below it.
+/// Least distance of two marks. Between two of them all pulses count as equally large.
 const MARK_BYTES: u64 = 256 * 1024;
+
+/// A number and the bytes before it.
+type Mark = (u64, u64);
 
 /// The log, and at which byte which number lies, for sinks that lag behind the others.
 #[derive(Debug)]
 pub(crate) struct LogSource {
     log: Log,
     start_seq: u64,
-    /// Numbers and the bytes before them, both ascending.
-    marks: Mutex<VecDeque<(u64, u64)>>,
+    /// Both parts ascend.
+    marks: Mutex<VecDeque<Mark>>,
 }
 
 impl LogSource {
@@ -31,16 +34,18 @@ impl LogSource {
         Ok(Self { log, start_seq, marks: Mutex::new(marks) })
     }
 
-    fn marks(&self) -> MutexGuard<'_, VecDeque<(u64, u64)>> {
+    fn marks(&self) -> MutexGuard<'_, VecDeque<Mark>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mark(&self, seq: u64) {
-        let (mut marks, position) = (self.marks(), self.log.end_position());
+    /// Marks the log's end, which is asked for at least as often as a sink ends a batch.
+    fn mark_end(&self, marks: &mut VecDeque<Mark>) -> Mark {
+        let end = (self.log.end_seq(), self.log.end_position());
         let last = marks.back().copied().unwrap_or_default();
-        if seq > last.0 && position >= last.1 + MARK_BYTES {
-            marks.push_back((seq, position));
+        if end.0 > last.0 && end.1 >= last.1 + MARK_BYTES {
+            marks.push_back(end);
         }
+        end
     }
 }
 
@@ -58,8 +63,8 @@ impl FrameSource for LogSource {
     }
 
     fn bytes_from(&self, seq: u64) -> u64 {
-        let (end_seq, end) = (self.log.end_seq(), self.log.end_position());
-        let marks = self.marks();
+        let mut marks = self.marks();
+        let (end_seq, end) = self.mark_end(&mut marks);
         let next = marks.partition_point(|mark| mark.0 <= seq);
         let before = next.checked_sub(1).and_then(|index| marks.get(index)).copied();
         let (from_seq, from) = before.unwrap_or_else(|| marks.front().copied().unwrap_or_default());
@@ -73,16 +78,15 @@ impl FrameSource for LogSource {
         Box::new(self.log.reader(seq))
     }
 
-    fn wait_beyond(&self, seq: u64, timeout: Duration) -> u64 {
-        let end_seq = self.log.wait_beyond(seq, timeout);
-        self.mark(end_seq);
-        end_seq
+    fn tell(&self, bells: Box<[Arc<Bell>]>) {
+        self.log.on_growth(move || bells.iter().for_each(|bell| bell.ring()));
     }
 
     fn finished(&self, _sink: usize, _ranges: &[(u64, u64)]) {}
 
     fn set_low(&self, seq: u64) {
         self.log.release(seq);
+        self.mark_end(&mut self.marks());
     }
 
     fn skip_to(&self, seq: u64) {

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::bell::Bell;
 use super::progress::LogId;
 
 /// Which of the two sequences a number belongs to.
@@ -50,8 +51,8 @@ pub(crate) trait FrameSource: Send + Sync + Debug {
     fn bytes_from(&self, seq: u64) -> u64;
     /// Reads from the frame that holds `seq` on.
     fn reader(&self, seq: u64) -> Box<dyn FrameReader>;
-    /// Blocks until `end_seq` is beyond `seq` or `timeout` is over; returns it.
-    fn wait_beyond(&self, seq: u64, timeout: Duration) -> u64;
+    /// Rings these from now on, each time after `end_seq` has grown. Called once.
+    fn tell(&self, bells: Box<[Arc<Bell>]>);
     /// The sink of this index has finished these ranges, each number once.
     fn finished(&self, sink: usize, ranges: &[(u64, u64)]);
     /// Every required sink has finished all below `seq`: it no longer counts against a budget.

@@ -79,6 +79,11 @@ fn many_who_append_at_once_get_numbers_of_their_own_and_all_is_read_back() {
 fn a_reader_follows_the_writer_through_segments() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = started(directory.path(), 8 * 1024);
+    let (grown, growth) = std::sync::mpsc::channel();
+    log.on_growth(move || {
+        // The follower ends when it has all.
+        let _gone = grown.send(());
+    });
     let follower = std::thread::spawn({
         let log = log.clone();
         move || {
@@ -86,7 +91,7 @@ fn a_reader_follows_the_writer_through_segments() {
             let mut found = Vec::new();
             let deadline = Instant::now() + Duration::from_secs(30);
             while found.len() < 1000 && Instant::now() < deadline {
-                log.wait_beyond(reader.seq(), Duration::from_millis(100));
+                growth.recv_timeout(Duration::from_secs(30)).expect("told of growth");
                 while let Some(chunk) = reader.read(4096).expect("readable") {
                     assert_eq!(chunk.first_seq, found.len() as u64);
                     found.extend(pulses(&chunk.bytes));

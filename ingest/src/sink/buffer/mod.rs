@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -128,23 +127,14 @@ impl MemoryBuffer {
 
     /// Says who reads it: `sinks` sinks, of which the first `required` hold its budget. The
     /// others are given `spare_bytes_max` bytes to lag behind these. Called once.
-    pub(crate) fn attach(
-        &self,
-        required: usize,
-        sinks: usize,
-        spare_bytes_max: u64,
-        bells: Vec<Arc<Bell>>,
-    ) {
-        {
-            let mut state = self.shared.lock();
-            state.close();
-            (state.required, state.sinks) = (required, sinks);
-            state.spare_bytes_max = spare_bytes_max;
-            for held in &mut state.closed {
-                held.unfinished = SmallVec::from_elem(held.end_seq - held.first_seq, sinks);
-            }
+    pub(crate) fn attach(&self, required: usize, sinks: usize, spare_bytes_max: u64) {
+        let mut state = self.shared.lock();
+        state.close();
+        (state.required, state.sinks) = (required, sinks);
+        state.spare_bytes_max = spare_bytes_max;
+        for held in &mut state.closed {
+            held.unfinished = SmallVec::from_elem(held.end_seq - held.first_seq, sinks);
         }
-        let _once = self.shared.bells.set(bells.into_boxed_slice());
     }
 }
 
@@ -267,9 +257,8 @@ impl FrameSource for MemoryBuffer {
         Box::new(BufferReader { shared: Arc::clone(&self.shared), seq })
     }
 
-    fn wait_beyond(&self, _seq: u64, _timeout: Duration) -> u64 {
-        // Who waits for it has a bell.
-        self.end_seq()
+    fn tell(&self, bells: Box<[Arc<Bell>]>) {
+        let _once = self.shared.bells.set(bells);
     }
 
     fn finished(&self, sink: usize, ranges: &[(u64, u64)]) {

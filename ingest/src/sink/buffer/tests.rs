@@ -25,7 +25,7 @@ fn it_refuses_what_it_has_no_room_for_and_takes_more_once_some_is_finished() {
     let one = frames("a", 0..1);
     for (pulses_max, bytes_max) in [(4, 1 << 20), (1_000, 4 * one.len() as u64)] {
         let buffer = MemoryBuffer::new(pulses_max, bytes_max);
-        buffer.attach(1, 1, 0, Vec::new());
+        buffer.attach(1, 1, 0);
         for seq in 0..4 {
             assert_eq!(buffer.append(&one, 1), Ok(seq));
         }
@@ -45,7 +45,7 @@ fn it_refuses_what_it_has_no_room_for_and_takes_more_once_some_is_finished() {
 fn a_best_effort_sink_is_given_some_room_and_then_loses_the_oldest() {
     let buffer = MemoryBuffer::new(1_000, 1 << 20);
     let block = frames("a", 0..10);
-    buffer.attach(1, 2, 2 * block.len() as u64, Vec::new());
+    buffer.attach(1, 2, 2 * block.len() as u64);
     let (mut main, mut slow) = (buffer.reader(0), buffer.reader(0));
     for index in 0..5 {
         buffer.append(&block, 10).expect("room");
@@ -65,7 +65,7 @@ proptest! {
         appends in proptest::collection::vec((1..300u64, any::<bool>()), 1..60),
     ) {
         let buffer = MemoryBuffer::new(1 << 20, 1 << 30);
-        buffer.attach(1, 1, 0, Vec::new());
+        buffer.attach(1, 1, 0);
         let mut reader = buffer.reader(0);
         let (mut next, mut seen) = (0, Vec::new());
         for (pulses, read) in appends {

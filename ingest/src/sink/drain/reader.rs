@@ -19,9 +19,10 @@ use super::sink_drain::SinkDrain;
 
 /// Batches made ahead of the workers: the next write starts without waiting for this thread.
 const AHEAD: usize = 1;
-/// While a batch fills, new pulses are looked for this often: one wake for some thousands of
-/// pulses instead of one for each group commit.
-const LINGER: Duration = Duration::from_millis(4);
+/// While a batch fills, new pulses are looked for this often: one wake for some hundreds of
+/// pulses instead of one for each group commit. A batch that is full is noticed this late, which
+/// is well within the interval at which it would go anyway.
+const LINGER: Duration = Duration::from_millis(10);
 /// The longest sleep: how late lag and a failed read are noticed when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
