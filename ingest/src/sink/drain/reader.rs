@@ -23,6 +23,9 @@ const AHEAD: usize = 1;
 /// pulses instead of one for each group commit. A batch that is full is noticed this late, which
 /// is well within the interval at which it would go anyway.
 const LINGER: Duration = Duration::from_millis(10);
+/// How long writes of the log's pulses may go on once the process stops: the log keeps them, and
+/// a stop must not wait for a slow store.
+const LOG_TIME_AT_STOP: Duration = Duration::from_secs(1);
 /// The longest sleep: how late lag and a failed read are noticed when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -35,27 +38,31 @@ pub(crate) struct Reader {
     writes: JoinSet<()>,
     /// Writes that are not over. The set still holds some that are.
     in_flight: Arc<AtomicUsize>,
+    /// Those of them that write what only memory holds.
+    of_memory: Arc<AtomicUsize>,
     turn: usize,
 }
 
 /// A write's place; whoever holds it rings when it is free again.
 #[derive(Debug)]
 struct Slot {
-    in_flight: Arc<AtomicUsize>,
+    counts: Vec<Arc<AtomicUsize>>,
     drain: Arc<SinkDrain>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        for count in &self.counts {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
         self.drain.bell.ring_loud();
     }
 }
 
 impl Reader {
     pub(crate) fn new(drain: Arc<SinkDrain>, lanes: Vec<Lane>, runtime: Handle) -> Self {
-        let (writes, in_flight) = (JoinSet::new(), Arc::default());
-        Self { drain, lanes, runtime, writes, in_flight, turn: 0 }
+        let (in_flight, of_memory) = (Arc::default(), Arc::default());
+        Self { drain, lanes, runtime, writes: JoinSet::new(), in_flight, of_memory, turn: 0 }
     }
 
     /// Runs until `deadline` gives a time; returns when no write is left, or then.
@@ -67,29 +74,36 @@ impl Reader {
             self.start_due();
             self.sleep();
         }
+        let begun = Instant::now();
         while deadline().is_some_and(|deadline| Instant::now() < deadline) {
             self.forget_ended();
             // The log keeps what was not read; memory is the only place of what it holds.
             let memory = self.lanes.iter_mut().filter(|lane| lane.source() == Source::Memory);
             memory.for_each(Lane::fill);
-            if self.drain.backoff.is_failing() {
+            let leaves_log = self.drain.backoff.is_failing() || begun.elapsed() >= LOG_TIME_AT_STOP;
+            if leaves_log {
                 self.lanes.retain(|lane| lane.source() == Source::Memory);
             }
             self.start_due();
-            if self.in_flight() == 0 && self.lanes.iter().all(|lane| lane.due_in().is_none()) {
-                return;
+            let in_flight = if leaves_log { self.of_memory() } else { self.in_flight() };
+            if in_flight == 0 && self.lanes.iter().all(|lane| lane.due_in().is_none()) {
+                break;
             }
             self.drain.bell.sleep(Sleep::Doze, LINGER, || false);
         }
         let (sink, batches) = (&*self.drain.name, self.in_flight());
         if batches > 0 {
-            tracing::warn!(sink, batches, "sink did not finish in time; its batches are given up");
+            tracing::warn!(sink, batches, "sink is behind; its batches are left to the next start");
         }
         self.writes.abort_all();
     }
 
     fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    fn of_memory(&self) -> usize {
+        self.of_memory.load(Ordering::SeqCst)
     }
 
     fn places(&self) -> usize {
@@ -119,9 +133,14 @@ impl Reader {
     }
 
     fn start(&mut self, job: Job) {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let (in_flight, drain) = (Arc::clone(&self.in_flight), Arc::clone(&self.drain));
-        let slot = Slot { in_flight, drain };
+        let mut counts = vec![Arc::clone(&self.in_flight)];
+        if job.board.kind == Source::Memory {
+            counts.push(Arc::clone(&self.of_memory));
+        }
+        for count in &counts {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        let slot = Slot { counts, drain: Arc::clone(&self.drain) };
         let write = async move {
             run_to_end(&job).await;
             // Its bytes are out of the window before its place is free.
