@@ -92,13 +92,17 @@ pub(crate) fn printed(output: &Output) -> String {
 /// Waits until every pulse that this process acknowledged is in the store or was given up, then
 /// checks the ledger.
 pub(crate) fn drained(server: &Server, at_most: Duration) -> Result<Samples> {
-    let mut last = Samples::default();
     wait_for(at_most, "an empty log", || {
-        last = server.samples()?;
-        ensure!(last.matching(LEDGER, &[]).next().is_some(), "there is no ledger");
-        let waiting = in_place(&last, "in_log") + in_place(&last, "in_memory");
-        Ok(waiting == 0.0)
+        let samples = server.samples()?;
+        check_ledger(&samples)?;
+        ensure!(samples.matching(LEDGER, &[]).next().is_some(), "there is no ledger");
+        let waiting = in_place(&samples, "in_log") + in_place(&samples, "in_memory");
+        // Above zero until the drain knows of the write that the ledger has from the store.
+        let age = samples.sum("pulsemesh_sink_oldest_unstored_age_seconds", &[]);
+        Ok(waiting == 0.0 && age == 0.0)
     })?;
+    // What the last write counted may have been passed in the answer before its end was.
+    let last = server.samples()?;
     check_ledger(&last)?;
     Ok(last)
 }
