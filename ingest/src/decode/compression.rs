@@ -13,8 +13,11 @@ pub const RATIO_FREE_BYTES: usize = 1024 * 1024;
 /// Largest window of a zstd frame, as a power of two: 8 MiB, what RFC 8878 recommends every
 /// decoder to support. A frame's header alone makes the decoder allocate its window.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// First allocation for the output; it grows by doubling, as bytes really come.
-const OUTPUT_BYTES_FIRST: usize = 16 * 1024;
+/// Bytes that are expected for each that came, of a body that does not tell its size; events
+/// rarely compress better. What is not filled of the room for them is never touched.
+const RATIO_EXPECTED: usize = 16;
+/// Shortest gzip member: a header of 10 bytes, an empty block, and a trailer of 8.
+const GZIP_BYTES_MIN: usize = 20;
 
 /// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +55,9 @@ pub struct ExpandLimits {
     pub ratio_max: usize,
 }
 
-/// What a body of `encoding` decompresses to. Holds at most the output (its buffer is never
-/// larger than the smaller bound and one byte) and the decoder's window of at most 8 MiB.
+/// What a body of `encoding` decompresses to. Holds at most the output, in a buffer that is
+/// never larger than the bounds and never copied, and the decoder's window of at most 8 MiB.
+/// What will be refused by its size is counted, not kept, wherever the body tells it.
 ///
 /// # Errors
 /// [`Code::CorruptEncoding`] for damage, a cut body or a zstd window over 8 MiB,
@@ -65,15 +69,17 @@ pub fn decompress(
 ) -> Result<Vec<u8>, Reject> {
     let by_ratio = body.len().saturating_mul(limits.ratio_max).max(RATIO_FREE_BYTES);
     let bytes_max = limits.bytes_max.min(by_ratio);
+    let guess = || body.len().saturating_mul(RATIO_EXPECTED).min(bytes_max) as u64;
+    let expected = told_bytes(encoding, body).unwrap_or_else(guess);
     let output = match encoding {
-        Encoding::Identity => read_bounded(body, bytes_max),
-        Encoding::Gzip => read_bounded(MultiGzDecoder::new(body), bytes_max),
-        Encoding::Zstd => zstd_reader(body).and_then(|reader| read_bounded(reader, bytes_max)),
+        Encoding::Identity => read_bounded(|| Ok(body), expected, bytes_max),
+        Encoding::Gzip => read_bounded(|| Ok(MultiGzDecoder::new(body)), expected, bytes_max),
+        Encoding::Zstd => read_bounded(|| zstd_reader(body), expected, bytes_max),
     };
     match output {
-        Ok(output) if output.len() <= bytes_max => Ok(output),
-        Ok(_) if limits.bytes_max <= by_ratio => Err(too_large(limits.bytes_max)),
-        Ok(_) => Err(too_dense(limits.ratio_max)),
+        Ok(Some(output)) => Ok(output),
+        Ok(None) if limits.bytes_max <= by_ratio => Err(too_large(limits.bytes_max)),
+        Ok(None) => Err(too_dense(limits.ratio_max)),
         Err(error) => Err(corrupt(&error)),
     }
 }
@@ -84,19 +90,51 @@ fn zstd_reader(body: &[u8]) -> io::Result<impl Read> {
     Ok(reader)
 }
 
-/// Reads to the end, or up to one byte more than `bytes_max`.
-fn read_bounded(mut reader: impl Read, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let most = bytes_max.saturating_add(1);
-    let mut output = Vec::new();
-    loop {
-        let capacity = (output.len() * 2).max(OUTPUT_BYTES_FIRST).min(most);
-        let room = capacity - output.len();
-        output.reserve_exact(room);
-        let read = reader.by_ref().take(room as u64).read_to_end(&mut output)?;
-        if read < room || output.len() == most {
-            return Ok(output);
-        }
+/// How many bytes come out, as far as the body tells: it may be of several parts of which this
+/// is but one, or lie.
+fn told_bytes(encoding: Encoding, body: &[u8]) -> Option<u64> {
+    match encoding {
+        Encoding::Identity => Some(body.len() as u64),
+        Encoding::Gzip if body.len() < GZIP_BYTES_MIN => None,
+        Encoding::Gzip => body.last_chunk().map(|size| u32::from_le_bytes(*size).into()),
+        Encoding::Zstd => zstd::zstd_safe::get_frame_content_size(body).ok().flatten(),
     }
+}
+
+/// Reads to the end; `None`: that is over `bytes_max`. A body that holds more than it told is
+/// read twice, to know its size before there is room for it: growing would copy it, and hold it
+/// twice meanwhile.
+fn read_bounded<R: Read>(
+    open: impl Fn() -> io::Result<R>,
+    expected: u64,
+    bytes_max: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut reader = open()?;
+    // More than may come out needs no room: all that is left to learn is why it is refused.
+    let room = usize::try_from(expected).ok().filter(|room| *room <= bytes_max).unwrap_or(0);
+    let output = fill(&mut reader, room)?;
+    let mut bytes = output.len() as u64;
+    if skip(&mut reader, 1)? == 0 {
+        return Ok(Some(output));
+    }
+    drop(output);
+    bytes += 1 + skip(&mut reader, (bytes_max as u64).saturating_sub(bytes))?;
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes <= bytes_max => fill(&mut open()?, bytes).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The next bytes, at most as many as there is `room` made for.
+fn fill(reader: &mut impl Read, room: usize) -> io::Result<Vec<u8>> {
+    let mut output = Vec::with_capacity(room);
+    reader.take(room as u64).read_to_end(&mut output)?;
+    Ok(output)
+}
+
+/// Throws away the next bytes, at most `bytes_max`; how many there were.
+fn skip(reader: &mut impl Read, bytes_max: u64) -> io::Result<u64> {
+    io::copy(&mut reader.take(bytes_max), &mut io::sink())
 }
 
 fn too_large(bytes_max: usize) -> Reject {
@@ -122,6 +160,7 @@ fn corrupt(error: &io::Error) -> Reject {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::io::Write;
 
     use super::*;
@@ -168,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_was_compressed_comes_out_from_one_part_or_several() {
-        for size in [0, 1, OUTPUT_BYTES_FIRST - 1, OUTPUT_BYTES_FIRST, 300_000] {
+        for size in [0, 1, 1000, 300_000] {
             let plain = text(size);
             let (head, tail) = plain.split_at(size / 3);
             let expand = |encoding, body: &[u8]| decompress(encoding, body, LIMITS);
@@ -251,11 +290,39 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_never_outgrows_the_bound_of_a_body_without_end() {
-        for bytes_max in [0, 1, OUTPUT_BYTES_FIRST - 1, OUTPUT_BYTES_FIRST, 1_000_000] {
-            let output = read_bounded(io::repeat(b'x'), bytes_max).expect("endless");
-            assert_eq!(output.len(), bytes_max + 1);
-            assert!(output.capacity() <= bytes_max + 1, "{}", output.capacity());
+    fn the_buffer_has_room_for_what_comes_out_and_no_more() {
+        let plain = text(100_000);
+        let (head, tail) = plain.split_at(90_000);
+        let check = |encoding, body: &[u8]| {
+            let output = decompress(encoding, body, LIMITS).expect("within its bounds");
+            assert_eq!((output.len(), output.capacity()), (plain.len(), plain.len()));
+        };
+        check(Encoding::Gzip, &gzip(&plain));
+        check(Encoding::Gzip, &[gzip(head), gzip(tail)].concat());
+        check(Encoding::Zstd, &zstd::bulk::compress(&plain, 3).expect("compress a slice"));
+    }
+
+    #[test]
+    fn a_body_without_end_is_counted_up_to_its_bound() {
+        for bytes_max in [0, 1, 100, 1_000_000] {
+            for expected in [0, 1, bytes_max as u64, bytes_max as u64 + 1, u64::MAX] {
+                let read = Cell::new(0);
+                let open = || Ok(Counted(&read));
+                let output = read_bounded(open, expected, bytes_max).expect("endless");
+                assert_eq!(output, None, "{expected} bytes expected");
+                assert_eq!(read.get(), bytes_max + 1, "{expected} bytes expected");
+            }
+        }
+    }
+
+    /// A body without end that counts what is read of it.
+    struct Counted<'a>(&'a Cell<usize>);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(b'x');
+            self.0.set(self.0.get() + buffer.len());
+            Ok(buffer.len())
         }
     }
 }

@@ -65,6 +65,11 @@ impl Reservation {
         true
     }
 
+    /// Moves all that is held into a reservation of its own, for work that may outlive the request.
+    pub(super) fn hand_over(&mut self) -> Self {
+        Self { budget: Arc::clone(&self.budget), bytes: std::mem::take(&mut self.bytes) }
+    }
+
     /// Gives back all above `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         let less = self.bytes.saturating_sub(bytes);
@@ -93,6 +98,10 @@ mod tests {
         drop(second);
         assert!(first.grow_to(100));
         first.shrink_to(10);
+        assert_eq!((budget.used(), first.bytes()), (10, 10));
+        let handed = first.hand_over();
+        assert_eq!((budget.used(), first.bytes(), handed.bytes()), (10, 0, 10));
+        first = handed;
         assert_eq!((budget.used(), first.bytes()), (10, 10));
         assert!(budget.reserve(u64::MAX).is_none());
         drop(first);

@@ -23,7 +23,8 @@ use super::reply::Reply;
 use super::service::{Call, Shared, jitter, refuse};
 
 /// Largest compressed body that a serving thread expands itself: at the highest ratio allowed
-/// it holds up the thread's other requests for about two milliseconds.
+/// it holds up the thread's other requests for about two milliseconds, or four where the body
+/// does not tell its size.
 const EXPAND_HERE_BYTES_MAX: usize = 16 * 1024;
 
 /// What the head of a submission says.
@@ -142,9 +143,18 @@ async fn expand<I: Intake>(
     let expanded = match turn {
         None => decompress(encoding, &body, limits)?,
         Some(turn) => {
-            let expanding =
-                expand_aside(turn, &shared.background, move || decompress(encoding, &body, limits));
-            exchange.limit(expanding).await.map_err(|Expired| Code::TimedOut)??
+            // Room and turn are kept by who uses them, also when the request ends before that.
+            let room = held.hand_over();
+            let expand = move || {
+                let expanded = decompress(encoding, &body, limits);
+                drop((body, turn));
+                expanded.map(|expanded| (expanded, room))
+            };
+            let expanding = run_aside(&shared.background, expand);
+            let (expanded, room) =
+                exchange.limit(expanding).await.map_err(|Expired| Code::TimedOut)??;
+            *held = room;
+            expanded
         }
     };
     held.shrink_to(expanded.len() as u64);
@@ -159,24 +169,16 @@ async fn turn<I>(shared: &Shared<I>, exchange: &Exchange) -> Result<OwnedSemapho
     }
 }
 
-/// Expands on a thread where blocking is allowed.
-async fn expand_aside(
-    turn: OwnedSemaphorePermit,
+/// Works on a thread where blocking is allowed.
+async fn run_aside<T: Send + 'static>(
     background: &Handle,
-    expand: impl FnOnce() -> Result<Vec<u8>, Reject> + Send + 'static,
-) -> Result<Vec<u8>, Reject> {
-    // Owns the task. One that runs can't be ended early: its limits end it, and it keeps its
-    // turn until then.
+    work: impl FnOnce() -> Result<T, Reject> + Send + 'static,
+) -> Result<T, Reject> {
+    // Owns the task. One that runs can't be ended early: its limits end it.
     let mut tasks = JoinSet::new();
-    tasks.spawn_blocking_on(
-        move || {
-            let _turn = turn;
-            expand()
-        },
-        background,
-    );
+    tasks.spawn_blocking_on(work, background);
     match tasks.join_next().await {
-        Some(Ok(expanded)) => expanded,
+        Some(Ok(done)) => done,
         _ => Err(Code::Internal.into()),
     }
 }
