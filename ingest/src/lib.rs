@@ -10,6 +10,7 @@ pub mod fuzzing;
 pub mod ingestor;
 pub mod log;
 pub mod metrics;
+pub mod probe;
 pub mod pulse;
 pub mod query;
 pub mod reservation;

@@ -2,7 +2,7 @@
 //! it. Labels are words from this program or names from its settings, never from a request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicI64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::probe::{Probe, ProbeFamily};
 
 /// Label of the path and the status of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,8 +71,6 @@ pub struct WriteLabels {
 
 type Buckets = fn() -> Histogram;
 
-/// A gauge of a number with a fraction.
-pub type Seconds = Gauge<f64, AtomicU64>;
 /// A gauge of a count.
 pub type Level = Gauge<i64, AtomicI64>;
 
@@ -289,7 +289,7 @@ pub struct SinkMetrics {
     /// `pulsemesh_pulses_dead_lettered_total{sink}`
     pub dead_lettered: Family<SinkLabels, Counter>,
     /// `pulsemesh_sink_oldest_unstored_age_seconds{sink}`
-    pub oldest_age: Family<SinkLabels, Seconds>,
+    pub oldest_age: ProbeFamily<SinkLabels, f64>,
     /// `pulsemesh_sink_batch_rows{sink}`
     pub batch_rows: Family<SinkLabels, Histogram, Buckets>,
     /// `pulsemesh_sink_write_seconds{sink}`
@@ -297,7 +297,7 @@ pub struct SinkMetrics {
     /// `pulsemesh_sink_writes_total{sink,outcome}`
     pub writes: Family<WriteLabels, Counter>,
     /// `pulsemesh_ledger_pulses{sink,place}`
-    pub ledger: Family<LedgerLabels, Level>,
+    pub ledger: ProbeFamily<LedgerLabels, u64>,
     /// `pulsemesh_dead_letter_bytes`
     pub dead_letter_bytes: Level,
 }
@@ -307,11 +307,11 @@ impl SinkMetrics {
         let metrics = Self {
             stored: Family::default(),
             dead_lettered: Family::default(),
-            oldest_age: Family::default(),
+            oldest_age: ProbeFamily::default(),
             batch_rows: Family::new_with_constructor(batch_rows as Buckets),
             write_time: Family::new_with_constructor(write_time as Buckets),
             writes: Family::default(),
-            ledger: Family::default(),
+            ledger: ProbeFamily::default(),
             dead_letter_bytes: Level::default(),
         };
         registry.register("pulses_stored", "Pulses written by a sink", metrics.stored.clone());
@@ -352,7 +352,7 @@ impl SinkMetrics {
 #[derive(Debug, Clone, Default)]
 pub struct HeldMetrics {
     /// `pulsemesh_buffer_pulses`
-    pub buffer_pulses: Level,
+    pub buffer_pulses: Probe<u64>,
     /// `pulsemesh_buffer_capacity_pulses`
     pub buffer_capacity: Level,
     /// `pulsemesh_reservations`

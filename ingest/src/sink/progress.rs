@@ -102,12 +102,14 @@ impl SeqSet {
         self.insert(self.low, low);
     }
 
-    /// Adds all of `other`.
-    pub fn union(&mut self, other: &Self) {
-        self.raise(other.low);
-        for (start, end) in other.ranges() {
+    /// Adds all of `other`; returns how many numbers were new.
+    pub fn union(&mut self, other: &Self) -> u64 {
+        let mut fresh = 0;
+        for (start, end) in [(0, other.low)].into_iter().chain(other.ranges()) {
+            fresh += self.missing(start, end);
             self.insert(start, end);
         }
+        fresh
     }
 
     /// The ranges above `low`, ascending, each without its end.

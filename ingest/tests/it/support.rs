@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -16,9 +16,6 @@ use xtask::server::{Launch, Server, wait_for};
 /// Longest wait for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Twice the interval at which the ledger is exported: an empty one may be that of a process
-/// that has not counted yet.
-const LEDGER_AGE_MAX: Duration = Duration::from_secs(1);
 /// Where the pulses of each sink are.
 const LEDGER: &str = "pulsemesh_ledger_pulses";
 
@@ -93,20 +90,19 @@ pub(crate) fn printed(output: &Output) -> String {
 }
 
 /// Waits until every pulse that this process acknowledged is in the store or was given up, then
-/// checks the ledger. The ledger is exported at intervals: one that knows of fewer pulses than
-/// were acknowledged is of before.
+/// checks the ledger.
 pub(crate) fn drained(server: &Server, at_most: Duration) -> Result<Samples> {
-    let mut last = Samples::default();
-    let started = Instant::now();
     wait_for(at_most, "an empty log", || {
-        last = server.samples()?;
-        ensure!(last.matching(LEDGER, &[]).next().is_some(), "there is no ledger");
-        let acknowledged = last.sum("pulsemesh_pulses_accepted_total", &[]);
-        let waiting = in_place(&last, "in_log") + in_place(&last, "in_memory");
-        let accepted = in_place(&last, "accepted");
-        let counted = accepted > 0.0 || started.elapsed() > LEDGER_AGE_MAX;
-        Ok(counted && accepted >= acknowledged && waiting == 0.0)
+        let samples = server.samples()?;
+        check_ledger(&samples)?;
+        ensure!(samples.matching(LEDGER, &[]).next().is_some(), "there is no ledger");
+        let waiting = in_place(&samples, "in_log") + in_place(&samples, "in_memory");
+        // Above zero until the drain knows of the write that the ledger has from the store.
+        let age = samples.sum("pulsemesh_sink_oldest_unstored_age_seconds", &[]);
+        Ok(waiting == 0.0 && age == 0.0)
     })?;
+    // What the last write counted may have been passed in the answer before its end was.
+    let last = server.samples()?;
     check_ledger(&last)?;
     Ok(last)
 }

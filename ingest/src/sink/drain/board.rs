@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::sink::batch::RowRef;
-use crate::sink::progress::SeqSet;
+use crate::sink::progress::{Progress, SeqSet};
 use crate::sink::source::{FrameSource, Source};
 
 /// Dead letters remembered for those who ask only after their pulse has become one: a request
@@ -52,6 +52,15 @@ impl Place {
     pub(crate) fn accepted(&self, end: u64) -> u64 {
         // A log that lost its end still gave out what this sink has finished.
         end.max(self.finished.end()).saturating_sub(self.origin)
+    }
+
+    /// Adds what the sink says that it has committed, which may be more than its writes have
+    /// told yet. A number that it has committed is a row or had expired.
+    pub(crate) fn adopt(&mut self, progress: &Progress) {
+        let fresh = self.finished.union(&progress.finished);
+        let rows = progress.rows.saturating_sub(self.totals.stored);
+        self.totals.expired += fresh.saturating_sub(rows);
+        self.totals.stored = progress.rows;
     }
 
     /// Numbers below `end` that are not finished.
@@ -122,13 +131,6 @@ impl Board {
     /// A copy of a sink's place.
     pub(crate) fn place(&self, sink: usize) -> Place {
         self.lock(sink).clone()
-    }
-
-    /// A copy of a sink's place, and a number that it is not beyond.
-    pub(crate) fn place_and_end(&self, sink: usize) -> (Place, u64) {
-        let place = self.place(sink);
-        // Read last: what is finished was given out before.
-        (place, self.source.end_seq())
     }
 
     /// The lowest number that a sink has not finished.

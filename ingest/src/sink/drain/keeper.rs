@@ -7,27 +7,22 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::fs::Fs;
-use crate::metrics::HeldMetrics;
-use crate::sink::buffer::MemoryBuffer;
 use crate::sink::cursor::{Cursor, write_cursor};
 
 use super::Need;
 use super::board::{Board, Place};
-use super::ledger::SinkLedger;
-use super::sink_drain::{NO_TIME, SinkDrain};
+use super::sink_drain::SinkDrain;
 
 /// How often it measures.
 const TICK: Duration = Duration::from_millis(100);
 /// How often a cursor that moved is written: what a crash makes the sink take twice.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the ledger's metrics are set.
-const LEDGER_INTERVAL: Duration = Duration::from_millis(500);
 /// The rate follows a change within this.
 const RATE_SPAN: Duration = Duration::from_secs(5);
 
@@ -89,8 +84,6 @@ pub(crate) struct Keeper {
     pub(crate) drain: Arc<SinkDrain>,
     pub(crate) log: Option<KeptLog>,
     pub(crate) memory: Arc<Board>,
-    pub(crate) buffer: Arc<MemoryBuffer>,
-    pub(crate) held: HeldMetrics,
     pub(crate) runtime: Handle,
 }
 
@@ -119,7 +112,6 @@ struct Progress {
     failing: bool,
     finished: u64,
     measured_at: Instant,
-    ledger_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -133,7 +125,6 @@ impl Keeper {
             failing: false,
             finished: self.finished(),
             measured_at: now,
-            ledger_at: None,
         };
         loop {
             let deadline = match stop.recv_timeout(TICK) {
@@ -228,23 +219,5 @@ impl Keeper {
             drain.rate.store(smoothed.to_bits(), Ordering::Relaxed);
         }
         (progress.finished, progress.measured_at) = (finished, Instant::now());
-        drain.metrics.oldest_age.set(oldest_age(drain).as_secs_f64());
-        self.held.buffer_pulses.set(i64::try_from(self.buffer.pulses()).unwrap_or(i64::MAX));
-        // A sink is asked for its progress, which takes its lock.
-        if progress.ledger_at.is_some_and(|at| at.elapsed() < LEDGER_INTERVAL) {
-            return;
-        }
-        progress.ledger_at = Some(Instant::now());
-        let log = self.log.as_ref().map(|log| &*log.board);
-        let boards = (log, &*self.memory);
-        drain.metrics.set_ledger(&SinkLedger::take(&drain.name, drain.index, &*drain.sink, boards));
     }
-}
-
-/// How long ago the oldest pulse was received that a sink has not finished; zero without one.
-pub(crate) fn oldest_age(drain: &SinkDrain) -> Duration {
-    let oldest = drain.oldest_us.iter().map(|at| at.load(Ordering::Relaxed)).min();
-    let Some(oldest) = oldest.filter(|at| *at != NO_TIME) else { return Duration::ZERO };
-    let at = UNIX_EPOCH + Duration::from_micros(u64::try_from(oldest).unwrap_or(0));
-    SystemTime::now().duration_since(at).unwrap_or_default()
 }

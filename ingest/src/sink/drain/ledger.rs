@@ -2,7 +2,7 @@
 
 use crate::sink::Sink;
 
-use super::board::Board;
+use super::board::{Board, Place};
 
 /// Where the pulses accepted for one sink are. Each figure has its own source, none is the
 /// remainder of the others: what a figure misses shows as a difference.
@@ -29,17 +29,24 @@ pub struct SinkLedger {
 }
 
 impl SinkLedger {
-    /// Whether the places add up to what was accepted. While pulses move the figures are read
-    /// one after the other, so only a sink at rest must balance.
+    /// Whether the places add up to what was accepted, as they do at any moment.
     pub fn is_balanced(&self) -> bool {
-        let placed = self.stored
-            + self.in_log
-            + self.in_memory
-            + self.dead_lettered
-            + self.dropped
-            + self.expired
-            + self.damaged;
-        self.accepted == placed
+        let [(_, accepted), places @ ..] = self.counts();
+        accepted == places.iter().map(|(_, count)| count).sum::<u64>()
+    }
+
+    /// What was accepted and then every place, each with its name.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 8] {
+        [
+            ("accepted", self.accepted),
+            ("stored", self.stored),
+            ("in_log", self.in_log),
+            ("in_memory", self.in_memory),
+            ("dead_lettered", self.dead_lettered),
+            ("dropped", self.dropped),
+            ("expired", self.expired),
+            ("damaged", self.damaged),
+        ]
     }
 
     pub(crate) fn take(
@@ -49,20 +56,22 @@ impl SinkLedger {
         (log, memory): (Option<&Board>, &Board),
     ) -> Self {
         let mut ledger = Self { sink: name.to_owned(), ..Self::default() };
-        ledger.in_memory = ledger.add(index, memory);
+        ledger.in_memory = ledger.add(&memory.place(index), memory);
         if let Some(log) = log {
-            let stored_before = ledger.stored;
-            ledger.in_log = ledger.add(index, log);
+            let mut place = log.place(index);
+            // Asked after the place is copied: a sink has committed what is finished.
             if let Some(progress) = sink.progress(log.source.id()) {
-                ledger.stored = stored_before + progress.rows;
+                place.adopt(&progress);
             }
+            ledger.in_log = ledger.add(&place, log);
         }
         ledger
     }
 
     /// Adds what one source says; returns what is unfinished there.
-    fn add(&mut self, index: usize, board: &Board) -> u64 {
-        let (place, end) = board.place_and_end(index);
+    fn add(&mut self, place: &Place, board: &Board) -> u64 {
+        // Asked last: what is finished was given out before.
+        let end = board.source.end_seq();
         self.accepted += place.accepted(end);
         self.stored += place.totals.stored;
         self.dead_lettered += place.totals.dead_lettered;

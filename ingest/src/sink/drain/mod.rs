@@ -15,6 +15,7 @@ mod sink_drain;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;
+mod view;
 mod window;
 #[cfg(test)]
 mod window_tests;
@@ -32,8 +33,7 @@ use super::dead_letter::DeadLetters;
 use super::shares::Shares;
 use super::source::Source;
 
-use board::Board;
-use sink_drain::SinkDrain;
+use view::View;
 
 pub use board::{Finish, Finished, Stopped};
 pub use keeper::BeforeForget;
@@ -47,9 +47,7 @@ const CURSORS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// All drains of a process.
 pub struct Drains {
-    sinks: Vec<Arc<SinkDrain>>,
-    log: Option<Arc<Board>>,
-    memory: Arc<Board>,
+    view: Arc<View>,
     letters: Arc<DeadLetters>,
     shares: Arc<Shares>,
     stop: Arc<StopSignal>,
@@ -105,7 +103,7 @@ impl StopSignal {
     }
 }
 
-/// The two threads of each sink, and the one that watches the log for all.
+/// The two threads of each sink.
 struct Threads {
     readers: Vec<Thread>,
     keepers: Vec<Keeping>,
@@ -123,7 +121,7 @@ struct Keeping {
 
 impl fmt::Debug for Drains {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drains").field("sinks", &self.sinks).finish_non_exhaustive()
+        f.debug_struct("Drains").field("sinks", &self.view.sinks).finish_non_exhaustive()
     }
 }
 
@@ -134,9 +132,9 @@ impl Drains {
     /// # Errors
     /// [`Stopped`] when the drains stop before that.
     pub fn finished(&self, source: Source, first_seq: u64, count: u64) -> Finished {
-        let board = match (source, &self.log) {
+        let board = match (source, &self.view.log) {
             (Source::Log, Some(log)) => log,
-            _ => &self.memory,
+            _ => &self.view.memory,
         };
         board.finished(first_seq, count)
     }
@@ -147,8 +145,9 @@ impl Drains {
     /// # Errors
     /// [`Stopped`] when the drains stop before that.
     pub async fn flush(&self) -> Result<(), Stopped> {
-        let ends: Vec<_> = self.boards().map(|board| (board, board.source.end_seq())).collect();
-        for sink in &self.sinks {
+        let ends: Vec<_> =
+            self.view.boards().map(|board| (board, board.source.end_seq())).collect();
+        for sink in &self.view.sinks {
             for (board, end) in &ends {
                 sink.flush_to[board.kind.index()].fetch_max(*end, Ordering::SeqCst);
             }
@@ -162,7 +161,7 @@ impl Drains {
 
     /// Nothing waits for a full batch any more.
     pub fn seal(&self) {
-        for sink in &self.sinks {
+        for sink in &self.view.sinks {
             sink.sealed.store(true, Ordering::SeqCst);
             sink.bell.ring_loud();
         }
@@ -170,23 +169,7 @@ impl Drains {
 
     /// What waits for the sinks now.
     pub fn backlog(&self) -> Backlog {
-        let required = || self.sinks.iter().filter(|sink| sink.is_required());
-        let (mut pulses, mut bytes) = (0, 0);
-        for board in self.boards() {
-            pulses += required().map(|sink| board.unfinished(sink.index)).max().unwrap_or(0);
-            bytes += board.source.bytes_from(board.required_low());
-        }
-        Backlog { pulses, bytes, sinks: self.sinks.iter().map(|sink| self.waits(sink)).collect() }
-    }
-
-    fn waits(&self, drain: &SinkDrain) -> SinkBacklog {
-        SinkBacklog {
-            sink: drain.name.clone(),
-            required: drain.is_required(),
-            pulses: self.boards().map(|board| board.unfinished(drain.index)).sum(),
-            oldest_age: keeper::oldest_age(drain),
-            state: drain.sink.state(),
-        }
+        self.view.backlog()
     }
 
     /// Bytes accepted and not finished, by tenant.
@@ -196,8 +179,8 @@ impl Drains {
 
     /// Pulses that the slowest required sink finishes a second, or did when it last had any.
     pub fn rows_per_second(&self) -> f64 {
-        let rates = self.sinks.iter().filter(|sink| sink.is_required());
-        rates
+        self.view
+            .required()
             .map(|sink| f64::from_bits(sink.rate.load(Ordering::Relaxed)))
             .min_by(f64::total_cmp)
             .unwrap_or(0.0)
@@ -216,10 +199,7 @@ impl Drains {
 
     /// Where each sink's pulses are, required sinks first.
     pub fn ledger(&self) -> Vec<SinkLedger> {
-        let boards = (self.log.as_deref(), &*self.memory);
-        let ledger =
-            |sink: &Arc<SinkDrain>| SinkLedger::take(&sink.name, sink.index, &*sink.sink, boards);
-        self.sinks.iter().map(ledger).collect()
+        self.view.ledger()
     }
 
     /// The dead letters of all sinks.
@@ -235,7 +215,7 @@ impl Drains {
         let left = deadline.saturating_duration_since(Instant::now());
         let readers_end = deadline - (left / CURSORS_SHARE).min(CURSORS_TIME_MAX);
         self.stop.set(readers_end);
-        for sink in &self.sinks {
+        for sink in &self.view.sinks {
             sink.sealed.store(true, Ordering::SeqCst);
             sink.stopping.store(true, Ordering::SeqCst);
             sink.backoff.hurry();
@@ -251,11 +231,7 @@ impl Drains {
         for keeping in threads.keepers {
             keeping.thread.end(deadline).await;
         }
-        self.boards().for_each(|board| board.stop());
-    }
-
-    fn boards(&self) -> impl Iterator<Item = &Arc<Board>> {
-        self.log.iter().chain([&self.memory])
+        self.view.boards().for_each(|board| board.stop());
     }
 }
 
@@ -263,10 +239,10 @@ impl Drop for Drains {
     /// Without a stop before, all writes are given up and no cursor is written.
     fn drop(&mut self) {
         self.stop.set(Instant::now());
-        for sink in &self.sinks {
+        for sink in &self.view.sinks {
             sink.bell.ring_loud();
         }
-        self.boards().for_each(|board| board.stop());
+        self.view.boards().for_each(|board| board.stop());
     }
 }
 

@@ -41,14 +41,10 @@ pub(crate) fn place_in_log(
         }
     };
     if let Some(dead) = known.get(&(name.to_owned(), log.id())) {
-        place.totals.dead_lettered += join(&mut place.finished, dead);
+        place.totals.dead_lettered += place.finished.union(dead);
     }
     if let Some(progress) = progress {
-        // A number that the sink has committed is a row or had expired.
-        let fresh = join(&mut place.finished, &progress.finished);
-        let rows = progress.rows.saturating_sub(place.totals.stored);
-        place.totals.expired += fresh.saturating_sub(rows);
-        place.totals.stored = progress.rows;
+        place.adopt(&progress);
     }
     if place.finished.end() > log.end_seq() {
         let (finished, end) = (place.finished.end(), log.end_seq());
@@ -57,14 +53,6 @@ pub(crate) fn place_in_log(
         log.skip_to(finished);
     }
     Ok(place)
-}
-
-/// Adds a set to another; returns how many numbers were new to it.
-fn join(set: &mut SeqSet, other: &SeqSet) -> u64 {
-    let fresh = set.missing(0, other.low())
-        + other.ranges().map(|(start, end)| set.missing(start, end)).sum::<u64>();
-    set.union(other);
-    fresh
 }
 
 /// Notes the sinks of this start. A required one of the last start that is gone must have

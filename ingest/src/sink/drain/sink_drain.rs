@@ -7,13 +7,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
 
-use crate::metrics::{LedgerLabels, Level, Seconds, SinkLabels, SinkMetrics, WriteLabels};
+use crate::metrics::{Level, SinkLabels, SinkMetrics, WriteLabels};
 use crate::sink::bell::Bell;
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::{Sink, SinkError};
 
 use super::backoff::Backoff;
-use super::ledger::SinkLedger;
 use super::{DrainSettings, Need, SinkRegistration};
 
 /// No pulse waits.
@@ -84,33 +83,26 @@ impl SinkDrain {
 pub(crate) struct SinkHandles {
     pub(crate) stored: Counter,
     pub(crate) dead_lettered: Counter,
-    pub(crate) oldest_age: Seconds,
     pub(crate) batch_rows: Histogram,
     pub(crate) write_time: Histogram,
     pub(crate) dead_letter_bytes: Level,
     /// Ok, unavailable, too large, row faults, unknown.
     writes: [Counter; 5],
-    ledger: [Level; 8],
 }
 
 const OUTCOMES: [&str; 5] = ["ok", "unavailable", "too_large", "row_faults", "unknown"];
-const PLACES: [&str; 8] =
-    ["accepted", "stored", "in_log", "in_memory", "dead_lettered", "dropped", "expired", "damaged"];
 
 impl SinkHandles {
     fn new(sink: &str, metrics: &SinkMetrics) -> Self {
         let labels = SinkLabels { sink: sink.to_owned() };
         let write = |outcome| WriteLabels { sink: sink.to_owned(), outcome };
-        let place = |place| LedgerLabels { sink: sink.to_owned(), place };
         Self {
             stored: metrics.stored.get_or_create(&labels).clone(),
             dead_lettered: metrics.dead_lettered.get_or_create(&labels).clone(),
-            oldest_age: metrics.oldest_age.get_or_create(&labels).clone(),
             batch_rows: metrics.batch_rows.get_or_create(&labels).clone(),
             write_time: metrics.write_time.get_or_create(&labels).clone(),
             dead_letter_bytes: metrics.dead_letter_bytes.clone(),
             writes: OUTCOMES.map(|outcome| metrics.writes.get_or_create(&write(outcome)).clone()),
-            ledger: PLACES.map(|name| metrics.ledger.get_or_create(&place(name)).clone()),
         }
     }
 
@@ -123,24 +115,5 @@ impl SinkHandles {
             Err(SinkError::Unknown(_)) => 4,
         };
         self.writes[index].inc();
-    }
-
-    pub(crate) fn set_ledger(&self, ledger: &SinkLedger) {
-        let SinkLedger {
-            sink: _,
-            accepted,
-            stored,
-            in_log,
-            in_memory,
-            dead_lettered,
-            dropped,
-            expired,
-            damaged,
-        } = ledger;
-        let counts =
-            [accepted, stored, in_log, in_memory, dead_lettered, dropped, expired, damaged];
-        for (gauge, count) in self.ledger.iter().zip(counts) {
-            gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
-        }
     }
 }

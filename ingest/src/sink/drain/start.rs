@@ -23,6 +23,7 @@ use super::keeper::{BeforeForget, Forgetter, Keeper, KeptLog};
 use super::lane::Lane;
 use super::reader::Reader;
 use super::sink_drain::SinkDrain;
+use super::view::View;
 use super::{
     DrainSettings, Drains, Keeping, Need, SinkRegistration, StartError, Thread, Threads, restore,
     settings,
@@ -102,36 +103,39 @@ impl Drains {
         let sinks = sinks.collect();
         let (stop, threads) = (Arc::default(), Mutex::new(None));
         let died = watch::Sender::new(None);
-        let drains = Self { sinks, log, memory, letters, shares, stop, threads, died };
+        let view = Arc::new(View { sinks, log, memory });
+        let drains = Self { view, letters, shares, stop, threads, died };
         drains.subscribe(&parts, required);
+        drains.view.export(&parts.buffer, &parts.metrics, &parts.held);
         drains.start_threads(parts)?;
         Ok(drains)
     }
 
     fn subscribe(&self, parts: &DrainParts, required: usize) {
-        let lags = self.sinks.iter().filter_map(|sink| match sink.need {
+        let lags = self.view.sinks.iter().filter_map(|sink| match sink.need {
             Need::Required => None,
             Need::BestEffort { lag_bytes_max } => Some(lag_bytes_max),
         });
-        parts.buffer.attach(required, self.sinks.len(), lags.max().unwrap_or(0));
-        for board in self.boards() {
-            let bells = self.sinks.iter().map(|sink| Arc::clone(&sink.bell));
+        parts.buffer.attach(required, self.view.sinks.len(), lags.max().unwrap_or(0));
+        for board in self.view.boards() {
+            let bells = self.view.sinks.iter().map(|sink| Arc::clone(&sink.bell));
             board.source.tell(bells.collect());
         }
     }
 
     fn start_threads(&self, parts: DrainParts) -> Result<(), StartError> {
-        let needs = self.sinks.iter().map(|sink| sink.need).collect();
+        let needs = self.view.sinks.iter().map(|sink| sink.need).collect();
         let sinks_dir = parts.sinks_dir();
         let before_forget = parts.before_forget;
         let forgetter = self
+            .view
             .log
             .as_ref()
             .map(|board| Arc::new(Forgetter::new(Arc::clone(board), needs, before_forget)));
         let (mut readers, mut keepers) = (Vec::new(), Vec::new());
-        for sink in &self.sinks {
+        for sink in &self.view.sinks {
             readers.push(self.start_reader(sink, &parts.runtime).map_err(StartError::Thread)?);
-            let kept_log = self.log.as_ref().zip(forgetter.as_ref());
+            let kept_log = self.view.log.as_ref().zip(forgetter.as_ref());
             let keeper = Keeper {
                 drain: Arc::clone(sink),
                 log: kept_log.map(|(board, forgetter)| KeptLog {
@@ -140,9 +144,7 @@ impl Drains {
                     fs: Arc::clone(&parts.fs),
                     path: cursor_path(&sinks_dir, &sink.name),
                 }),
-                memory: Arc::clone(&self.memory),
-                buffer: Arc::clone(&parts.buffer),
-                held: parts.held.clone(),
+                memory: Arc::clone(&self.view.memory),
                 runtime: parts.runtime.clone(),
             };
             let (stop, stopped) = mpsc::sync_channel(1);
@@ -160,7 +162,7 @@ impl Drains {
         let lane = |board: &Arc<Board>| {
             Lane::new(Arc::clone(sink), Arc::clone(board), Arc::clone(&self.shares))
         };
-        let lanes = self.log.iter().chain([&self.memory]).map(lane).collect();
+        let lanes = self.view.log.iter().chain([&self.view.memory]).map(lane).collect();
         let reader = Reader::new(Arc::clone(sink), lanes, runtime.clone());
         let stop = Arc::clone(&self.stop);
         self.spawn(format!("drain-{}", sink.name), move || reader.run(|| stop.deadline()))

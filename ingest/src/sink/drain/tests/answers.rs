@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
-use super::rig::{LONG, Rig, ScriptedSink, frames, holds, required, settings, unknown, until};
-use crate::sink::drain::{DrainSettings, Need, SinkRegistration};
+use super::rig::{
+    DEFECT, LONG, Rig, ScriptedSink, frames, holds, required, settings, unknown, until,
+};
+use crate::sink::drain::DrainSettings;
 use crate::sink::source::Source;
-use crate::sink::{Batch, LogId, Progress, RowFault, Sink, SinkError, Written};
+use crate::sink::{RowFault, SinkError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_row_among_5000_that_fails_for_no_known_reason_is_found_and_kept_alone() {
@@ -123,7 +125,7 @@ async fn a_stuck_sink_delays_neither_another_sink_nor_the_stop() {
     rig.buffer("a", 5_000..5_500);
     until("the swift sink has all", || swift.held().rows.len() == 5_500).await;
     assert!(rig.drains.shares().held("a") >= frames("a", 0..5_000).len() as u64);
-    until("the age is measured", || rig.drains.backlog().sinks[0].oldest_age > LONG).await;
+    until("the age is noted", || rig.drains.backlog().sinks[0].oldest_age > LONG).await;
     assert_eq!(rig.drains.backlog().sinks[1].pulses, 0);
     let waiting = rig.drains.finished(Source::Log, first, 1);
     let start = Instant::now();
@@ -164,28 +166,44 @@ async fn drains_that_are_dropped_leave_nothing_running() {
     until("nobody holds the sink", || Arc::strong_count(&sink) == 1).await;
 }
 
-/// A sink with a defect outside its writes.
-#[derive(Debug, Default)]
-struct Defective(AtomicUsize);
-
-impl Sink for Defective {
-    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
-        Box::pin(async { Ok(Written { rows: batch.len() as u64, expired: 0 }) })
-    }
-
-    fn progress(&self, _log: LogId) -> Option<Progress> {
-        assert!(self.0.fetch_add(1, Ordering::SeqCst) == 0, "a defect of the sink");
-        None
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_a_thread_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
-    let sink = Arc::new(Defective::default());
-    let sink = SinkRegistration { name: "main".to_owned(), sink, need: Need::Required };
-    let rig = Rig::start(dir.path(), vec![sink], settings());
+    let sink = ScriptedSink::taking_all();
+    let rig = Rig::start(dir.path(), vec![required("main", &sink)], settings());
+    rig.forgotten.store(DEFECT, Ordering::SeqCst);
+    rig.log("a", 0..10).await;
     let died = tokio::time::timeout(LONG, rig.drains.died()).await;
     assert_eq!(died.expect("told in time"), "cursor-main");
     rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_balances_while_pulses_move_and_is_exported_as_it_is() {
+    for keeps_progress in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let sink = ScriptedSink::with_progress(keeps_progress, |batch| {
+            let index = batch.rows().position(|row| row.entry.id == Uuid::from_u128(100))?;
+            let fault = RowFault { index, code: "bad", message: String::new() };
+            Some(SinkError::RowFaults(vec![fault]))
+        });
+        let rig = Rig::start(dir.path(), vec![required("main", &sink)], settings());
+        let exported = |place| {
+            let ledger = rig.metrics.sinks.ledger.get().expect("there is a ledger");
+            let found = ledger.into_iter().find(|(labels, _)| labels.place == place);
+            found.expect("it has all places").1
+        };
+        for block in 0..100 {
+            rig.log("a", block * 100..block * 100 + 50).await;
+            rig.buffer("a", block * 100 + 50..block * 100 + 100);
+            rig.assert_balanced();
+            assert_eq!(exported("accepted"), (block as u64 + 1) * 100);
+        }
+        rig.flush().await;
+        let ages = rig.metrics.sinks.oldest_age.get().expect("there are ages");
+        assert_eq!(ages.iter().map(|(_, age)| *age).collect::<Vec<_>>(), [0.0]);
+        let places = ["in_log", "in_memory", "stored", "dead_lettered"].map(exported);
+        assert_eq!(places, [0, 0, 9_999, 1]);
+        rig.stop().await;
+    }
 }

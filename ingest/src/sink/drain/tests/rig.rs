@@ -27,6 +27,9 @@ use crate::sink::{Batch, Sink, SinkError, Written};
 /// Longest wait for anything; only a failing test takes it.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
+/// No number is this.
+pub(crate) const DEFECT: u64 = u64::MAX;
+
 /// What the sink says to a batch; `None`: it takes it.
 pub(crate) type Answer = dyn Fn(&Batch) -> Option<SinkError> + Send + Sync;
 
@@ -151,7 +154,7 @@ pub(crate) struct Rig {
     pub(crate) buffer: Arc<MemoryBuffer>,
     pub(crate) drains: Drains,
     pub(crate) metrics: Arc<Metrics>,
-    /// What the log has said that it forgets.
+    /// What the log has said that it forgets; told so at [`DEFECT`], its teller panics.
     pub(crate) forgotten: Arc<AtomicU64>,
 }
 
@@ -190,7 +193,7 @@ impl Rig {
             held: metrics.held.clone(),
             runtime: Handle::current(),
             before_forget: vec![Box::new(move |seq| {
-                told.fetch_max(seq, Ordering::SeqCst);
+                assert!(told.fetch_max(seq, Ordering::SeqCst) < DEFECT, "a defect");
                 Ok(())
             })],
         })?;
