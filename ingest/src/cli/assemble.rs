@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
+use crate::fs::{OsFs, read_file, replace_file};
 use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
 use crate::log::DataDirLock;
 use crate::metrics::Metrics;
@@ -37,7 +38,34 @@ pub(super) fn ingestor(
     Ok(builder.build()?)
 }
 
+/// The file that says which store a data directory began with.
+const STORE_FILE: &str = "store.kind";
+
+/// Another store would lack what this directory's log has handed out already.
+fn keep_to_one_store(storage: &Storage, directory: &Path) -> anyhow::Result<()> {
+    let kind = match storage.store {
+        StoreChoice::Memory { .. } => "memory",
+        StoreChoice::Embedded => "embedded",
+    };
+    let path = directory.join(STORE_FILE);
+    match read_file(&OsFs, &path, 64) {
+        Ok(found) if found == kind.as_bytes() => Ok(()),
+        Ok(found) => bail!(
+            "the pulses in {} went to the store `{found}`: start with --store {found}, \
+             or with another --data-dir",
+            directory.display(),
+            found = String::from_utf8_lossy(&found)
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            replace_file(&OsFs, &path, kind.as_bytes())
+                .with_context(|| format!("write {} failed", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("read {} failed", path.display())),
+    }
+}
+
 fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    keep_to_one_store(storage, directory)?;
     Ok(match storage.store {
         StoreChoice::Memory { rows_max, bytes_max } => {
             Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max }))

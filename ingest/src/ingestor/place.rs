@@ -52,6 +52,7 @@ impl Parts {
                 Ok(first_seq) => Ok(Placed::Memory { first_seq, pulses }),
                 Err(_) if self.overflow == Overflow::Drop => {
                     self.metrics.pulses.dropped.inc_by(pulses);
+                    self.buffer.count_overflowed(pulses);
                     Ok(Placed::Dropped)
                 }
                 Err(_) => Err(Refusal::later(Code::BufferFull, RETRY_SOON)),

@@ -45,6 +45,10 @@ pub(crate) trait FrameSource: Send + Sync + Debug {
     fn id(&self) -> LogId;
     /// The lowest number that may still be read.
     fn start_seq(&self) -> u64;
+    /// Pulses that were accepted and dropped before they got a number.
+    fn overflowed(&self) -> u64 {
+        0
+    }
     /// The number that the next pulse gets; all below it can be read.
     fn end_seq(&self) -> u64;
     /// About how many bytes the pulses from `seq` on are.

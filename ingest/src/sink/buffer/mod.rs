@@ -41,6 +41,7 @@ struct Shared {
     bytes_max: u64,
     chunk_bytes: usize,
     end_seq: AtomicU64,
+    overflowed: AtomicU64,
     bells: OnceLock<Box<[Arc<Bell>]>>,
     state: Mutex<State>,
 }
@@ -82,6 +83,7 @@ impl MemoryBuffer {
             bytes_max,
             chunk_bytes: CHUNK_BYTES.min(part).max(4096),
             end_seq: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
             bells: OnceLock::new(),
             state: Mutex::new(State::default()),
         };
@@ -118,6 +120,11 @@ impl MemoryBuffer {
     /// Bytes that some required sink has not finished.
     pub fn bytes(&self) -> u64 {
         self.shared.lock().bytes
+    }
+
+    /// Notes pulses that were answered as accepted and dropped for want of room.
+    pub fn count_overflowed(&self, pulses: u64) {
+        self.shared.overflowed.fetch_add(pulses, Ordering::Relaxed);
     }
 
     /// How many pulses it can hold.
@@ -240,6 +247,10 @@ impl FrameSource for MemoryBuffer {
 
     fn start_seq(&self) -> u64 {
         0
+    }
+
+    fn overflowed(&self) -> u64 {
+        self.shared.overflowed.load(Ordering::Relaxed)
     }
 
     fn end_seq(&self) -> u64 {

@@ -10,7 +10,8 @@ use super::board::{Board, Place};
 pub struct SinkLedger {
     /// The sink's name.
     pub sink: String,
-    /// Numbers given out: by the log since the sink joined it, by memory since the start.
+    /// Numbers given out: by the log since the sink joined it, by memory since the start, and
+    /// what overflowed the memory buffer.
     pub accepted: u64,
     /// Rows that the sink holds, from its own progress where it keeps one.
     pub stored: u64,
@@ -20,7 +21,8 @@ pub struct SinkLedger {
     pub in_memory: u64,
     /// Kept as dead letters of this sink.
     pub dead_lettered: u64,
-    /// Given up because the sink, a best-effort one, was too far behind.
+    /// Given up because the sink, a best-effort one, was too far behind, or the memory buffer was
+    /// full and the settings say to drop.
     pub dropped: u64,
     /// Older than the sink's retention when they came to it.
     pub expired: u64,
@@ -72,10 +74,11 @@ impl SinkLedger {
     fn add(&mut self, place: &Place, board: &Board) -> u64 {
         // Asked last: what is finished was given out before.
         let end = board.source.end_seq();
-        self.accepted += place.accepted(end);
+        let overflowed = board.source.overflowed();
+        self.accepted += place.accepted(end) + overflowed;
         self.stored += place.totals.stored;
         self.dead_lettered += place.totals.dead_lettered;
-        self.dropped += place.totals.dropped;
+        self.dropped += place.totals.dropped + overflowed;
         self.expired += place.totals.expired;
         self.damaged += place.totals.damaged;
         place.unfinished(end)
