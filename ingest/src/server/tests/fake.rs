@@ -24,6 +24,8 @@ pub(super) const ROWS: usize = 250;
 pub(super) struct FakeIntake {
     /// What was submitted, in the order of arrival.
     pub(super) seen: Mutex<Vec<String>>,
+    /// Requests whose head was read and let in.
+    pub(super) admitted: AtomicUsize,
     /// Submissions whose wait was begun and not ended.
     pub(super) waiting: Arc<AtomicUsize>,
 }
@@ -41,6 +43,7 @@ impl Intake for FakeIntake {
         if bytes == REFUSED_BYTES {
             return Err(Refusal::later(Code::LogFull, Duration::from_millis(2_500)));
         }
+        self.admitted.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -77,6 +77,11 @@ impl Server {
         wait_until("submissions wait", || self.intake.waiting.load(Ordering::SeqCst) == waiting);
     }
 
+    /// Waits until the heads of so many requests were read.
+    pub(super) fn wait_for_admitted(&self, admitted: usize) {
+        wait_until("heads are read", || self.intake.admitted.load(Ordering::SeqCst) >= admitted);
+    }
+
     pub(super) async fn wait_for_waiting_async(&self, waiting: usize) {
         while self.intake.waiting.load(Ordering::SeqCst) != waiting {
             tokio::time::sleep(Duration::from_millis(5)).await;
