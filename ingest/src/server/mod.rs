@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::ingestor::DEFAULT_TENANT as TENANT;
 use crate::metrics::HttpMetrics;
 use crate::submission::Intake;
 
@@ -40,8 +41,6 @@ use thread::Serving;
 pub use accept::{bind, connections_bound};
 pub use settings::ServerSettings;
 
-/// Whose every request is, until keys name tenants.
-const TENANT: &str = "default";
 /// How often the gauges of what is open and in flight are written.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
