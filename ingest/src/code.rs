@@ -144,6 +144,8 @@ codes! {
     TimedOut = "timed_out", 503, "The answer was not ready in time";
     /// The store can't be asked now.
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
+    /// The store keeps no index of ids.
+    NotIndexed = "not_indexed", 501, "The store does not index ids";
     /// The process is about to stop.
     Stopping = "stopping", 503, "The server is stopping";
     /// A defect of ours.

@@ -9,6 +9,7 @@ use crate::admission::Fill;
 use crate::code::{Code, Reject};
 use crate::log::{AppendError, Ticket};
 use crate::sink::source::Source;
+use crate::store::QueryError;
 use crate::submission::{Ack, Refusal};
 
 use super::{Overflow, Parts};
@@ -140,6 +141,8 @@ impl Parts {
         match store.pulse(tenant, id).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Code::DeadLettered.into()),
+            // Nobody can look; the sinks have finished it.
+            Err(QueryError::NotIndexed) => Ok(()),
             Err(_) => Err(Code::StoreUnavailable.into()),
         }
     }

@@ -156,6 +156,7 @@ fn found(asked: Asked) -> Result<Vec<u8>, Refusal> {
             warn!(error = format!("{source:#}"), "query found the store unavailable");
             Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
         }
+        Err(QueryError::NotIndexed) => Err(Code::NotIndexed.into()),
         Err(error @ QueryError::TooManyCounts) => {
             let why = format!("{error}: ask for a shorter range");
             Err(Reject::new(Code::InvalidParameter, why).into())

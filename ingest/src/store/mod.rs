@@ -1,5 +1,6 @@
 //! Stores: sinks that can be asked for what they hold.
 
+pub mod cassandra;
 pub mod embedded;
 pub mod memory;
 mod newest;
@@ -126,6 +127,9 @@ pub enum QueryError {
     /// The answer would have more than [`COUNTS_MAX`] counts; a shorter range has fewer.
     #[error("query asks for more than {COUNTS_MAX} counts")]
     TooManyCounts,
+    /// This store does not index ids: a pulse can't be found by its id alone.
+    #[error("store does not index ids")]
+    NotIndexed,
     /// The store can't be reached.
     #[error("store is unavailable")]
     Unavailable(#[source] anyhow::Error),
@@ -136,6 +140,13 @@ pub enum QueryError {
 
 /// A sink that can be asked for what it holds. No read ever crosses tenants.
 pub trait Store: Sink {
+    /// How the row of a new pulse will be spread, as a code that its record keeps
+    /// ([`Entry::shard`](crate::log::frame::Entry)). Called once for each pulse, before the log;
+    /// must not block. `bytes` is the size of its original bytes.
+    fn shard_of(&self, _tenant: &str, _service: &str, _event_time_ms: i64, _bytes: usize) -> u16 {
+        0
+    }
+
     /// Rows of a service, newest first.
     fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>>;
 

@@ -1,0 +1,1 @@
+//! Counts as absolute sums: written twice, they are the same.

@@ -1,0 +1,1 @@
+//! Queries: pages of rows, one row by its id, counts.

@@ -1,0 +1,105 @@
+//! Every statement of the write and read paths, prepared once per session. Holds the CQL; what
+//! is bound to it is the business of those who send it.
+
+use scylla::client::session::Session;
+use scylla::errors::PrepareError;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+
+/// Writes one row; the values are bound in the order of the columns, then the time to live in
+/// seconds and the write time in microseconds.
+const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service_name, bucket, \
+    shard, event_time, event_id, received_at, kind, latency_ms, status, value, user_id, sku, unit, \
+    amount, metadata, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    USING TTL ? AND TIMESTAMP ?";
+const INSERT_ID: &str = "INSERT INTO pulse_ids (tenant, receive_hour, id_shard, event_id, \
+    service_name, event_time, shard) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
+const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, layout) \
+    VALUES (?, ?, ?, ?) USING TTL ?";
+const INSERT_ID_HOUR: &str =
+    "INSERT INTO pulse_id_hours (tenant, receive_hour, shards) VALUES (?, ?, ?) USING TTL ?";
+const INSERT_COUNT: &str = "INSERT INTO pulse_counts (tenant, hour, minute, kind, log_id, part, \
+    pulses) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
+const INSERT_WRITER: &str = "INSERT INTO pulse_writers (log_id, seen) VALUES (?, ?) USING TTL ?";
+
+const EVENT_COLUMNS: &str = "event_time, event_id, received_at, kind, latency_ms, status, value, \
+    user_id, sku, unit, amount, metadata, payload";
+
+/// The statements.
+#[derive(Debug, Clone)]
+pub(crate) struct Statements {
+    pub(crate) insert_event: PreparedStatement,
+    pub(crate) insert_id: PreparedStatement,
+    pub(crate) insert_bucket: PreparedStatement,
+    pub(crate) insert_id_hour: PreparedStatement,
+    pub(crate) insert_count: PreparedStatement,
+    pub(crate) insert_writer: PreparedStatement,
+    pub(crate) select_writers: PreparedStatement,
+    /// Bound: tenant, service, newest bucket (inclusive), oldest bucket (inclusive). Gives
+    /// bucket and layout, newest bucket first.
+    pub(crate) select_buckets: PreparedStatement,
+    /// Bound: tenant, service, bucket, shard, from event time (inclusive), to event time
+    /// (exclusive). Gives the columns of a row but those of the partition, newest first.
+    pub(crate) select_events: PreparedStatement,
+    /// Bound: tenant, service, bucket, shard, event time, id. Gives the same columns.
+    pub(crate) select_event: PreparedStatement,
+    /// Bound: tenant, hour, shard, id. Gives service, event time and shard of the row.
+    pub(crate) select_id: PreparedStatement,
+    /// Bound: tenant. Gives hour and shards, newest hour first.
+    pub(crate) select_id_hours: PreparedStatement,
+    /// Bound: tenant, hour, from minute (inclusive), to minute (exclusive). Gives minute, kind
+    /// and pulses.
+    pub(crate) select_counts: PreparedStatement,
+}
+
+impl Statements {
+    /// Prepares all; the session must use the keyspace.
+    pub(crate) async fn prepare(
+        session: &Session,
+        consistency: Consistency,
+    ) -> Result<Self, PrepareError> {
+        let prepare = async |text: &str| {
+            let mut statement = session.prepare(text).await?;
+            statement.set_consistency(consistency);
+            // Each is made from the record alone: sent twice, it does the same.
+            statement.set_is_idempotent(true);
+            Ok::<_, PrepareError>(statement)
+        };
+        let events = |place: &str| {
+            format!(
+                "SELECT {EVENT_COLUMNS} FROM pulse_events_by_service WHERE tenant = ? AND \
+                 service_name = ? AND bucket = ? AND shard = ? AND {place}"
+            )
+        };
+        Ok(Self {
+            insert_event: prepare(INSERT_EVENT).await?,
+            insert_id: prepare(INSERT_ID).await?,
+            insert_bucket: prepare(INSERT_BUCKET).await?,
+            insert_id_hour: prepare(INSERT_ID_HOUR).await?,
+            insert_count: prepare(INSERT_COUNT).await?,
+            insert_writer: prepare(INSERT_WRITER).await?,
+            select_writers: prepare("SELECT log_id FROM pulse_writers").await?,
+            select_buckets: prepare(
+                "SELECT bucket, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ? \
+                 AND bucket <= ? AND bucket >= ?",
+            )
+            .await?,
+            select_events: prepare(&events("event_time >= ? AND event_time < ?")).await?,
+            select_event: prepare(&events("event_time = ? AND event_id = ?")).await?,
+            select_id: prepare(
+                "SELECT service_name, event_time, shard FROM pulse_ids WHERE tenant = ? AND \
+                 receive_hour = ? AND id_shard = ? AND event_id = ?",
+            )
+            .await?,
+            select_id_hours: prepare(
+                "SELECT receive_hour, shards FROM pulse_id_hours WHERE tenant = ?",
+            )
+            .await?,
+            select_counts: prepare(
+                "SELECT minute, kind, pulses FROM pulse_counts WHERE tenant = ? AND hour = ? \
+                 AND minute >= ? AND minute < ?",
+            )
+            .await?,
+        })
+    }
+}
