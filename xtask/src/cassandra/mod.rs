@@ -25,6 +25,8 @@ pub use certificates::TlsFiles;
 pub use node::Node;
 pub use settings::ClusterSettings;
 
+/// The environment variable that names the folder of a running cluster to tests.
+pub const ENVIRONMENT: &str = "PULSEMESH_TESTBED_CASSANDRA";
 /// Longest wait for all nodes to be up: seconds on an idle machine, minutes beside a build.
 const START_MAX: Duration = Duration::from_secs(300);
 /// Where nodes talk to each other.
@@ -64,8 +66,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The running cluster of another process whose folder is `dir`, such as the one that
-    /// `cargo xtask test cassandra` names in `PULSEMESH_TESTBED_CASSANDRA`.
+    /// The running cluster that [`ENVIRONMENT`] names; an error that says how to have one if it
+    /// names none.
+    #[allow(clippy::disallowed_methods, reason = "a test has no flags")]
+    pub fn from_environment() -> Result<Self> {
+        let dir = std::env::var_os(ENVIRONMENT);
+        let dir = dir.with_context(|| {
+            format!("{ENVIRONMENT} names no cluster: run cargo xtask test cassandra")
+        })?;
+        Self::attach(dir)
+    }
+
+    /// The running cluster of another process, whose folder is `dir`.
     pub fn attach(dir: impl AsRef<Path>) -> Result<Self> {
         let place = Arc::new(Place::read(dir.as_ref())?);
         let lock = File::open(Place::lock(dir.as_ref())).context("open the lock")?;
