@@ -15,7 +15,7 @@ use xtask::cassandra::{Cluster, ClusterSettings, ENVIRONMENT};
 const EXAMPLE: &str = "\
 Example:
   cargo xtask cassandra --nodes 3 --dir target/cassandra
-  cargo run --release -- --store cassandra --cassandra-nodes 127.0.0.1:9042   (elsewhere)
+  cargo run --release -- --store cassandra                  # in another shell
   cargo xtask cassandra --nodes 3 -- cargo test --test cassandra -- --ignored
 
 Needs a JDK 17 and Maven: apt-get install -y openjdk-17-jdk-headless maven";
@@ -109,6 +109,7 @@ fn hints(cluster: &Cluster) -> Vec<String> {
         format!("nodes           {}", addresses.join(",")),
         format!("data and logs   {}", settings.dir.display()),
     ];
+    lines.push(format!("for tests       {ENVIRONMENT}={}", settings.dir.display()));
     if let Some((name, password)) = settings.login() {
         lines.push(format!("login           {name}, {password}"));
     }
