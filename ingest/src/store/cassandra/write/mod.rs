@@ -10,7 +10,6 @@ mod plan;
 mod row;
 mod send;
 mod spread;
-mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +38,7 @@ use self::pieces::Pieces;
 use self::plan::{Plan, PlanSettings};
 use self::send::{Failure, Round};
 use self::spread::Spread;
-use self::sums::{Counted, Origin, Sums};
+use super::counts::{Counted, Origin, Sums};
 
 /// Requests of one write in flight, or waiting for leave, at once: all of a usual batch's, while
 /// one of 5,000 partitions takes no more memory. How many are sent at once is the pace's matter.
