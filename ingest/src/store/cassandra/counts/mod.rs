@@ -90,7 +90,8 @@ impl Sums {
         let directory = &settings.directory;
         let parent = directory.parent().unwrap_or(directory);
         let made = fs.create_dir_all(directory).and_then(|()| fs.sync_dir(parent));
-        made.map_err(SumsError::Io)?;
+        // A file that was replaced just before a kill is acted upon from now on.
+        made.and_then(|()| fs.sync_dir(directory)).map_err(SumsError::Io)?;
         let path = directory.join(FILE);
         let state = file::read(&*fs, &path)?;
         let kept = state.changes;

@@ -54,6 +54,8 @@ pub(super) struct Part {
     index: HashMap<(u32, u32, i64), u32>,
     /// All that may have to be written; some may have been meanwhile.
     listed: Vec<u32>,
+    /// How many sums the database does not have as they are.
+    unwritten: usize,
 }
 
 impl Part {
@@ -67,6 +69,7 @@ impl Part {
             known_names: HashMap::new(),
             index: HashMap::new(),
             listed: Vec::new(),
+            unwritten: 0,
         }
     }
 
@@ -74,6 +77,7 @@ impl Part {
     pub(super) fn add(&mut self, group: &Group<'_>, pulses: i64) {
         let at = self.place(group);
         let sum = &mut self.sums[at as usize];
+        self.unwritten += usize::from(sum.is_written());
         sum.pulses += pulses;
         if !sum.listed {
             sum.listed = true;
@@ -84,8 +88,8 @@ impl Part {
     /// The database has a group's sum as it is, as the file says.
     pub(super) fn restore_answered(&mut self, group: &Group<'_>) {
         let at = self.place(group);
-        let sum = &mut self.sums[at as usize];
-        sum.answered = sum.pulses;
+        let pulses = self.sums[at as usize].pulses;
+        self.has(at, pulses);
     }
 
     fn place(&mut self, group: &Group<'_>) -> u32 {
@@ -113,7 +117,7 @@ impl Part {
 
     /// Whether the database has all of it.
     pub(super) fn is_written(&self) -> bool {
-        self.listed.iter().all(|at| self.sums[*at as usize].is_written())
+        self.unwritten == 0
     }
 
     /// Appends what the database does not have.
@@ -139,8 +143,14 @@ impl Part {
 
     /// The database has answered for a row; what was added since has still to be written.
     pub(super) fn answered(&mut self, row: &SumRow) {
-        if let Some(sum) = self.sums.get_mut(row.slot as usize) {
-            sum.answered = sum.answered.max(row.pulses);
+        self.has(row.slot, row.pulses);
+    }
+
+    fn has(&mut self, at: u32, pulses: i64) {
+        if let Some(sum) = self.sums.get_mut(at as usize) {
+            let before = sum.is_written();
+            sum.answered = sum.answered.max(pulses);
+            self.unwritten -= usize::from(sum.is_written() && !before);
         }
     }
 }
