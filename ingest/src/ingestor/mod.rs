@@ -237,14 +237,15 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Parts {
-    fn rules(&self) -> Rules {
-        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms }
+    fn rules(&self) -> Rules<'_> {
+        let store = self.store.as_deref();
+        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms, store }
     }
 
     /// Judges a request and hands what is good and unnamed to the log or the buffer.
     fn take(
         &self,
-        rules: Rules,
+        rules: Rules<'_>,
         submission: &Submission<'_>,
         level: Ack,
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
@@ -261,7 +262,7 @@ impl Parts {
     /// What most requests need not: named events, and waiting for the sinks.
     async fn go_on(
         &self,
-        (rules, submission): (Rules, &Submission<'_>),
+        (rules, submission): (Rules<'_>, &Submission<'_>),
         named: Vec<Named>,
         numbers: Option<Numbers>,
         receipt: Receipt,
