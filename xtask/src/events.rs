@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::client::Request;
 
 /// Services, over which the events of a load are spread.
-const SERVICES: [&str; 4] = ["checkout", "payments", "search", "frontend"];
+pub const SERVICES: [&str; 4] = ["checkout", "payments", "search", "frontend"];
 
 /// One pulse of about 110 bytes in the shape of `POST /pulse`; `number` varies its values.
 pub fn pulse(number: usize, event_time_ms: u64) -> String {

@@ -6,5 +6,6 @@ pub mod events;
 pub mod flags;
 pub mod http;
 pub mod load;
+pub mod processor;
 pub mod samples;
 pub mod server;

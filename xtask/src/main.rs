@@ -3,6 +3,7 @@
 
 mod bare;
 mod bench;
+mod raw;
 mod test;
 mod tidy;
 
@@ -35,6 +36,9 @@ enum Command {
         /// How connections are spread over threads.
         arrangement: bare::Arrangement,
     },
+    /// The loop that measurements of the path into Cassandra compare with.
+    #[command(hide = true)]
+    Raw(raw::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Bench(options) => bench::run(root(), &options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+        Command::Raw(options) => raw::run(&options).map(|()| true),
     }
 }
 
