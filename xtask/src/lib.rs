@@ -1,6 +1,8 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
-//! generator. Knows the product's flags and endpoints, and none of its code.
+//! generator, a real Cassandra. Knows the product's flags and endpoints, and none of its code.
 
+pub mod cache;
+pub mod cassandra;
 pub mod client;
 pub mod events;
 pub mod flags;

@@ -3,6 +3,7 @@
 
 mod bare;
 mod bench;
+mod database;
 mod raw;
 mod test;
 mod tidy;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Options),
     /// Measures what this project promises and prints each figure beside its target.
     Bench(bench::Options),
+    /// Starts a real Cassandra on this machine and keeps it until Ctrl-C.
+    Cassandra(database::Options),
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -58,6 +61,7 @@ fn run(command: Command) -> Result<bool> {
     match command {
         Command::Test(options) => test::run(root(), &options),
         Command::Bench(options) => bench::run(root(), &options),
+        Command::Cassandra(options) => database::run(options).map(|()| true),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),

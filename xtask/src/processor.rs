@@ -1,18 +1,20 @@
 //! How much processor time a process has used, as the kernel counts it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use rustix::param::clock_ticks_per_second;
 
-/// Seconds of all threads of a process, in user mode and in the kernel.
+/// Time of all threads of a process since its start, in user mode and in the kernel.
 ///
 /// # Errors
 ///
 /// When there is no such process.
-pub fn seconds_used(pid: u32) -> Result<f64> {
+pub fn time_used(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let ticks = ticks(&text).with_context(|| format!("read the times in {path}"))?;
-    Ok(ticks as f64 / clock_ticks_per_second().max(1) as f64)
+    Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second().max(1) as f64))
 }
 
 /// `utime` and `stime`, the fields 14 and 15 (proc_pid_stat(5)).
@@ -37,9 +39,10 @@ mod tests {
     #[test]
     fn work_is_counted() {
         let own = std::process::id();
-        let before = seconds_used(own).expect("this process runs");
+        let used = || time_used(own).expect("this process runs");
+        let before = used();
         let mut sum = 0_u64;
-        while seconds_used(own).expect("this process runs") < before + 0.02 {
+        while used() < before + Duration::from_millis(20) {
             sum = (0..100_000).fold(sum, |sum, number| std::hint::black_box(sum ^ number));
         }
     }

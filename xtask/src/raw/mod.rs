@@ -16,7 +16,7 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::client::{Compression, PoolSize};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-use xtask::processor::seconds_used;
+use xtask::processor::time_used;
 
 use writer::Writer;
 
@@ -77,11 +77,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     runtime(options.threads)?.block_on(async {
         let writer = Writer::prepare(connect(options).await?, options).await?;
         // What starting and preparing cost belongs to neither side.
-        let (started, used) = (Instant::now(), seconds_used(std::process::id())?);
+        let (started, used) = (Instant::now(), time_used(std::process::id())?);
         let rows = writer.write_all().await?;
         let seconds = started.elapsed().as_secs_f64();
-        let cpu_seconds = seconds_used(std::process::id())? - used;
-        let line = json!({ "rows": rows, "seconds": seconds, "cpu_seconds": cpu_seconds });
+        let cpu = time_used(std::process::id())? - used;
+        let line = json!({ "rows": rows, "seconds": seconds, "cpu_seconds": cpu.as_secs_f64() });
         writeln!(std::io::stdout(), "{line}").context("print the result")
     })
 }

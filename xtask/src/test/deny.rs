@@ -8,16 +8,9 @@ use super::step::Step;
 /// A version that is known to read deny.toml; a newer one is a change of its own.
 const VERSION: &str = "0.20.2";
 
-/// Where tools of the checks are kept; outside the repository, so that a fresh clone has them.
+/// Where tools of the checks are kept.
 fn cache() -> PathBuf {
-    let base = variable("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
-    base.unwrap_or_else(std::env::temp_dir).join("pulsemesh-tools")
-}
-
-#[allow(clippy::disallowed_methods, reason = "the user's cache folder has no flag")]
-fn variable(name: &str) -> Option<std::ffi::OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
+    xtask::cache::folder("pulsemesh-tools")
 }
 
 /// Installs it (about three minutes of one processor, once), unless it is there, and checks
