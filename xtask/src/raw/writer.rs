@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use scylla::client::session::Session;
+use scylla::errors::ExecutionError;
+use scylla::serialize::row::SerializeRow;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use tokio::task::JoinSet;
@@ -21,6 +23,9 @@ const INSERT_ID: &str = "INSERT INTO pulse_ids (tenant, receive_hour, id_shard, 
     service_name, event_time, shard) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, layout) \
     VALUES (?, ?, ?, ?) USING TTL ?";
+
+/// How often in turn a batch may come too late: the database's own limit is 2 s.
+const TIMEOUTS_MAX: usize = 10;
 
 /// A session with its statements.
 pub(super) struct Writer {
@@ -39,6 +44,7 @@ struct Shared {
     rows: u64,
     batch: u64,
     next_turn: AtomicU64,
+    timeouts: AtomicU64,
 }
 
 impl Writer {
@@ -58,12 +64,14 @@ impl Writer {
             rows: options.rows,
             batch: options.batch as u64,
             next_turn: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared), insert_bucket, in_flight: options.in_flight })
     }
 
-    /// Writes all rows, rounded up to whole batches; gives how many these were.
-    pub(super) async fn write_all(self) -> Result<u64> {
+    /// Writes all rows, rounded up to whole batches; gives how many these were, and how many
+    /// batches were sent again.
+    pub(super) async fn write_all(self) -> Result<(u64, u64)> {
         let shared = self.shared;
         if shared.ids.is_some() {
             for row in shared.spread.buckets(shared.started_ms) {
@@ -78,13 +86,26 @@ impl Writer {
         while let Some(lane) = lanes.join_next().await {
             lane.context("a lane panicked")??;
         }
-        Ok(shared.turns() * shared.batch)
+        Ok((shared.turns() * shared.batch, shared.timeouts.load(Ordering::Relaxed)))
     }
 }
 
 impl Shared {
     fn turns(&self) -> u64 {
         self.rows.div_ceil(self.batch)
+    }
+
+    /// Sends a batch, again where a busy database had no time for it; any other error is one.
+    async fn send(&self, batch: &Batch, rows: &[impl SerializeRow]) -> Result<(), ExecutionError> {
+        for _ in 0..TIMEOUTS_MAX {
+            match self.session.batch(batch, rows).await {
+                Err(error) if is_timeout(&error) => {
+                    self.timeouts.fetch_add(1, Ordering::Relaxed);
+                }
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+        self.session.batch(batch, rows).await.map(|_| ())
     }
 
     /// Takes turns until none is left.
@@ -103,14 +124,20 @@ impl Shared {
                 (first..first + self.batch)
                     .map(|number| EventRow::new(partition, self.started_ms, received_ms, number)),
             );
-            self.session.batch(&self.events, &events).await.context("write rows")?;
+            self.send(&self.events, &events).await.context("write rows")?;
             if let Some(batch) = &self.ids {
                 ids.clear();
                 ids.extend(events.iter().map(|event| event.indexed(turn)));
-                self.session.batch(batch, &ids).await.context("write ids")?;
+                self.send(batch, &ids).await.context("write ids")?;
             }
         }
     }
+}
+
+/// Whether the database said that it had no time.
+fn is_timeout(error: &ExecutionError) -> bool {
+    use scylla::errors::{DbError, RequestAttemptError::DbError as FromDatabase};
+    matches!(error, ExecutionError::LastAttemptError(FromDatabase(DbError::WriteTimeout { .. }, _)))
 }
 
 /// An unlogged batch of so many times one statement.
