@@ -1,20 +1,22 @@
-//! `cargo xtask cassandra`: a real Cassandra to try the store with by hand. Keeps it until it is
-//! told to end.
+//! `cargo xtask cassandra`: a real Cassandra to try the store with by hand, kept until it is told
+//! to end, or for as long as a command runs.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use xtask::cassandra::{Cluster, ClusterSettings};
+use xtask::cassandra::{Cluster, ClusterSettings, ENVIRONMENT};
 
 const EXAMPLE: &str = "\
 Example:
   cargo xtask cassandra --nodes 3 --dir target/cassandra
-  cargo run --release -- --store cassandra --cassandra-nodes 127.0.0.1:9042   (elsewhere)
+  cargo run --release -- --store cassandra                  # in another shell
+  cargo xtask cassandra --nodes 3 -- cargo test --test cassandra -- --ignored
 
 Needs a JDK 17 and Maven: apt-get install -y openjdk-17-jdk-headless maven";
 
@@ -43,10 +45,17 @@ pub(crate) struct Options {
     /// A further line of `cassandra.yaml`, such as `write_request_timeout=200ms`.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_line)]
     yaml: Vec<(String, String)>,
+    /// Lets only those clients speak TLS that show a certificate.
+    #[arg(long, requires = "tls")]
+    client_certificates: bool,
+    /// Runs this with PULSEMESH_TESTBED_CASSANDRA set to the folder, and ends when it ends.
+    #[arg(last = true)]
+    command: Vec<String>,
 }
 
-/// Starts it, prints how to use it, and waits for Ctrl-C or `SIGTERM`.
-pub(crate) fn run(options: Options) -> Result<()> {
+/// Starts it and prints how to use it; waits for Ctrl-C, `SIGTERM` or the command's end. Says
+/// whether all went well.
+pub(crate) fn run(options: Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let temporary = tempfile::tempdir().context("make a folder")?;
     let dir = options.dir.unwrap_or_else(|| temporary.path().to_owned());
@@ -56,14 +65,30 @@ pub(crate) fn run(options: Options) -> Result<()> {
         first: options.address,
         authentication: options.authentication,
         tls: options.tls,
+        client_certificates: options.client_certificates,
         yaml: options.yaml,
         ..ClusterSettings::new(dir)
     };
     let cluster = Cluster::start_telling(settings, &say)?;
     hints(&cluster).iter().for_each(|line| say(line));
+    if let Some((program, arguments)) = options.command.split_first() {
+        // The nodes are killed: nobody looks at their data again.
+        return run_command(&cluster, program, arguments);
+    }
+    say("ready; Ctrl-C ends it");
     runtime.block_on(stopped())?;
     say("stopping");
-    cluster.stop()
+    cluster.stop()?;
+    Ok(true)
+}
+
+fn run_command(cluster: &Cluster, program: &str, arguments: &[String]) -> Result<bool> {
+    let status = Command::new(program)
+        .args(arguments)
+        .env(ENVIRONMENT, &cluster.settings().dir)
+        .status()
+        .with_context(|| format!("run {program}"))?;
+    Ok(status.success())
 }
 
 async fn stopped() -> Result<()> {
@@ -84,6 +109,7 @@ fn hints(cluster: &Cluster) -> Vec<String> {
         format!("nodes           {}", addresses.join(",")),
         format!("data and logs   {}", settings.dir.display()),
     ];
+    lines.push(format!("for tests       {ENVIRONMENT}={}", settings.dir.display()));
     if let Some((name, password)) = settings.login() {
         lines.push(format!("login           {name}, {password}"));
     }
@@ -92,7 +118,6 @@ fn hints(cluster: &Cluster) -> Vec<String> {
         lines.push(format!("certificate     {}", files.client.display()));
         lines.push(format!("its key         {}", files.client_key.display()));
     }
-    lines.push("ready; Ctrl-C ends it".to_owned());
     lines
 }
 

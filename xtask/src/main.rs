@@ -61,7 +61,7 @@ fn run(command: Command) -> Result<bool> {
     match command {
         Command::Test(options) => test::run(root(), &options),
         Command::Bench(options) => bench::run(root(), &options),
-        Command::Cassandra(options) => database::run(options).map(|()| true),
+        Command::Cassandra(options) => database::run(options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),

@@ -16,6 +16,8 @@ const LOGBACK: &str = include_str!("../../../testbed/cassandra/logback.xml");
 const SCRIPT: &str = include_str!("../../../testbed/cassandra/node");
 /// How long a node that is started listens for others before it goes on without them, ms.
 const RING_DELAY_MS: u32 = 1000;
+/// How long a node that has no token yet may be silent, twice; on a busy machine it is. ms.
+const QUARANTINE_DELAY_MS: u32 = 60_000;
 /// How long after its start a node makes the superuser, and tries again, ms.
 const SUPERUSER_DELAY_MS: u32 = 500;
 
@@ -66,6 +68,7 @@ fn options(place: &Place, index: usize, mark: &str) -> Vec<String> {
         format!("-Dcassandra.jmx.local.port={}", place.jmx_ports[index]),
         "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
         format!("-Dcassandra.ring_delay_ms={RING_DELAY_MS}"),
+        format!("-Dcassandra.gossip_quarantine_delay_ms={QUARANTINE_DELAY_MS}"),
         format!("-Dcassandra.superuser_setup_delay_ms={SUPERUSER_DELAY_MS}"),
         // The least work that a password may cost: tests connect often.
         "-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4".to_owned(),

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +18,8 @@ use crate::server::wait_for;
 
 /// A node writes all it holds to disk before it ends.
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// Between two questions to a node that does not answer yet: each costs it some work.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// A shell writes the number of the process that it has started.
 const PID_MAX: Duration = Duration::from_secs(10);
 /// End of a log that is shown with a failure.
@@ -150,7 +153,11 @@ impl Node {
             if ended {
                 return Ok(true);
             }
-            cql::ask(self.address(), login, query, consistency).map(|()| true)
+            let answer = cql::ask(self.address(), login, query, consistency);
+            if answer.is_err() {
+                thread::sleep(ASK_AGAIN);
+            }
+            answer.map(|()| true)
         })
         .and_then(|()| if ended { bail!("its process has ended") } else { Ok(()) })
         .with_context(|| format!("node {}; its log:\n{}", self.address(), self.log_tail()))

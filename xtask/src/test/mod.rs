@@ -2,6 +2,7 @@
 //! wait for each other; others run beside them. A failed step stops nothing but what builds on
 //! it, so that one run shows all that is wrong.
 
+mod cassandra;
 mod deny;
 mod fuzz;
 mod step;
@@ -23,7 +24,8 @@ pub(crate) struct Options {
     #[arg(long)]
     long: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
-    /// `examples`, `crash`, `bench`, with --long `fuzz`); any other word: only the tests whose
+    /// `examples`, `crash`, `cassandra`, `bench`, with --long `fuzz`); `cassandra::word`: only
+    /// those tests of Cassandra whose names hold the word; any other word: only the tests whose
     /// names hold it.
     filter: Option<String>,
 }
@@ -55,9 +57,13 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         vec![vec![tests("")], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
+        vec![vec![cassandra::step("")?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
     let Some(filter) = &options.filter else { return Ok(all) };
+    if let Some(word) = filter.strip_prefix("cassandra::") {
+        return Ok(vec![vec![vec![cassandra::step(word)?]]]);
+    }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
     Ok(vec![vec![if named.is_empty() { vec![tests(filter)] } else { named }]])
@@ -189,8 +195,11 @@ mod tests {
     #[test]
     fn a_filter_names_a_step_or_else_tests() {
         assert_eq!(names(Some("fuzz")), ["tests"], "fuzzing is for --long");
-        let all = ["build", "format", "tidy", "deny", "tests", "clippy", "crash", "bench"];
+        let all =
+            ["build", "format", "tidy", "deny", "tests", "clippy", "crash", "bench", "cassandra"];
         assert_eq!(names(None), all);
+        assert_eq!(names(Some("cassandra")), ["cassandra"]);
+        assert_eq!(names(Some("cassandra::outage")), ["cassandra"]);
         assert_eq!(names(Some("tidy")), ["tidy"]);
         assert_eq!(names(Some("a_first_pulse")), ["tests"]);
     }

@@ -1,0 +1,5 @@
+//! Tests against a real Cassandra of three nodes that the environment names, one after the
+//! other: `cargo xtask test cassandra`. Each makes the cluster whole before it begins.
+
+mod nodes;
+mod session;

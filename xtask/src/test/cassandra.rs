@@ -1,0 +1,55 @@
+//! The tests that need a real Cassandra: one cluster of three nodes for all of them, as a step
+//! that has the machine for itself. Never skipped: without Java or Maven it fails and says what
+//! to install.
+
+use anyhow::{Context, Result};
+
+use super::WHOLE;
+use super::step::Step;
+
+/// What every test may rely on: a password, TLS with certificates of clients, and a value that
+/// is refused for its size. Not at 127.0.0.1, where one that was started by hand may be.
+const CLUSTER: &str = "--nodes 3 --heap 512M --address 127.0.90.1 --authentication --tls \
+    --client-certificates --yaml column_value_size_fail_threshold=48KiB";
+
+/// All of them, or those whose names hold the word: the test target `cassandra`, and tests that
+/// lie in a module `cassandra` of a library.
+pub(super) fn step(word: &str) -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?.display().to_string();
+    // Built before nodes take the memory; a build that fails is told once.
+    let script = format!(
+        "'{cargo}' test {WHOLE} --lib --test cassandra --no-run --quiet || exit 1\n\
+         exec \"$1\" cassandra {CLUSTER} -- /bin/sh -c \"$2\"\n",
+        cargo = env!("CARGO")
+    );
+    let mut step = Step::program("cassandra", "/bin/sh", "-c").within(40);
+    step.arguments.extend([script, "sh".to_owned(), own, commands(word)]);
+    Ok(step)
+}
+
+/// Tests of both kinds are run though one fails.
+fn commands(word: &str) -> String {
+    let cargo = env!("CARGO");
+    // No test's name holds a quote.
+    let word = word.replace('\'', "");
+    format!(
+        "failed=0\n\
+         '{cargo}' test {WHOLE} --no-fail-fast --test cassandra -- \
+           --ignored --test-threads=1 '{word}' || failed=1\n\
+         '{cargo}' test {WHOLE} --no-fail-fast --lib -- \
+           --ignored --test-threads=1 'cassandra::{word}' || failed=1\n\
+         exit $failed\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_narrows_tests_of_both_kinds() {
+        let script = commands("outage");
+        assert!(script.contains("--test-threads=1 'outage'"), "{script}");
+        assert!(script.contains("--test-threads=1 'cassandra::outage'"), "{script}");
+    }
+}
