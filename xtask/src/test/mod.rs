@@ -57,7 +57,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         vec![vec![tests("")], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
-        vec![vec![cassandra::step("")?]],
+        vec![vec![cassandra::step("")?, bench_cassandra(options.long)?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
     let Some(filter) = &options.filter else { return Ok(all) };
@@ -104,6 +104,14 @@ fn bench(long: bool) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?;
     let arguments = if long { "bench --profile ci" } else { "bench --profile ci --smoke" };
     Ok(Step::program("bench", &own.display().to_string(), arguments).within(60))
+}
+
+/// The same with a real Cassandra, which must not run beside the tests' own.
+fn bench_cassandra(long: bool) -> Result<Step> {
+    let Step { program, mut arguments, .. } = bench(long)?;
+    arguments.push("--cassandra".to_owned());
+    let step = Step::program("bench-cassandra", &program, "").within(if long { 90 } else { 15 });
+    Ok(Step { arguments, ..step })
 }
 
 /// Every example of the library is run to its end.
