@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use xtask::ledger::in_place;
 use xtask::load::{self, Model, Plan, Report, Running};
 use xtask::server::{Server, wait_for};
 use xtask::{events, flags};
@@ -87,7 +88,7 @@ fn lose_and_catch_up(server: &Server, database: &Database, outage: Duration) -> 
         thread::sleep(LOOK);
         let samples = server.samples()?;
         let age = samples.sum("pulsemesh_sink_oldest_unstored_age_seconds", &[]);
-        Ok(age < CAUGHT_UP_SECONDS && samples.sum(LEDGER, IN_LOG) < OFFERED_PER_SECOND)
+        Ok(age < CAUGHT_UP_SECONDS && in_place(&samples, "in_log") < OFFERED_PER_SECOND)
     })?;
     let took = back.elapsed();
     // The load goes on, so that its end is no part of what is judged.
@@ -95,13 +96,10 @@ fn lose_and_catch_up(server: &Server, database: &Database, outage: Duration) -> 
     Ok(CaughtUp { outage, node_start, backlog, took })
 }
 
-const LEDGER: &str = "pulsemesh_ledger_pulses";
-const IN_LOG: &[(&str, &str)] = &[("place", "in_log")];
-
 fn in_log(server: &Server) -> Result<f64> {
     // The ledger is read about once a second: what it says now must be of now.
     thread::sleep(Duration::from_secs(1));
-    Ok(server.samples()?.sum(LEDGER, IN_LOG))
+    Ok(in_place(&server.samples()?, "in_log"))
 }
 
 /// How an outage ended.
