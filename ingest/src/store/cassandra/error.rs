@@ -1,7 +1,12 @@
 //! What a failed request means: one table from the driver's and the server's errors to what the
 //! writer does about it. Decides nothing else.
+//!
+//! The rule of the table: an outage must never look like a row's fault. Only what a database says
+//! of a value's own size is certain; whatever is in doubt stays unknown, for the drain to prove.
 
-use scylla::errors::ExecutionError;
+use scylla::errors::{
+    DbError, ExecutionError, PrepareError, RequestAttemptError, UseKeyspaceError, WriteType,
+};
 
 /// What a failed request means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,18 @@ pub(crate) enum Class {
 }
 
 impl Class {
+    /// All, each at the index of its number.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Timeout,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Connection,
+        Self::Schema,
+        Self::TooLarge,
+        Self::Refused,
+        Self::Unknown,
+    ];
+
     /// As a label.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -38,9 +55,80 @@ impl Class {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Whether the same request may well succeed soon.
+    pub(crate) fn passes(self) -> bool {
+        matches!(self, Self::Timeout | Self::Overloaded | Self::Unavailable | Self::Connection)
+    }
 }
 
 /// What the failure of a request means.
-pub(crate) fn classify(_error: &ExecutionError) -> Class {
+pub(crate) fn classify(error: &ExecutionError) -> Class {
+    match error {
+        ExecutionError::LastAttemptError(error) => classify_attempt(error),
+        ExecutionError::RequestTimeout(_) => Class::Timeout,
+        // No node is known, or none of those known can be reached.
+        ExecutionError::EmptyPlan
+        | ExecutionError::ConnectionPoolError(_)
+        | ExecutionError::MetadataError(_) => Class::Connection,
+        ExecutionError::PrepareError(error) => match error {
+            PrepareError::ConnectionPoolError(_) => Class::Connection,
+            PrepareError::AllAttemptsFailed { first_attempt } => classify_attempt(first_attempt),
+            _ => Class::Schema,
+        },
+        ExecutionError::UseKeyspaceError(error) => match error {
+            UseKeyspaceError::RequestError(error) => classify_attempt(error),
+            UseKeyspaceError::RequestTimeout(_) => Class::Timeout,
+            _ => Class::Schema,
+        },
+        ExecutionError::SchemaAgreementError(_) => Class::Schema,
+        _ => Class::Unknown,
+    }
+}
+
+/// What the failure of one attempt means.
+pub(crate) fn classify_attempt(error: &RequestAttemptError) -> Class {
+    match error {
+        RequestAttemptError::DbError(error, message) => classify_answer(error, message),
+        RequestAttemptError::BrokenConnectionError(_) => Class::Connection,
+        // As many requests wait on the connection as it can tell apart.
+        RequestAttemptError::UnableToAllocStreamId => Class::Overloaded,
+        RequestAttemptError::RepreparedIdChanged { .. }
+        | RequestAttemptError::RepreparedIdMissingInBatch => Class::Schema,
+        _ => Class::Unknown,
+    }
+}
+
+fn classify_answer(error: &DbError, message: &str) -> Class {
+    match error {
+        DbError::WriteTimeout { write_type: WriteType::Cdc, .. }
+        | DbError::Overloaded
+        | DbError::RateLimitReached { .. } => Class::Overloaded,
+        DbError::WriteTimeout { .. } | DbError::ReadTimeout { .. } => Class::Timeout,
+        DbError::Unavailable { .. }
+        | DbError::IsBootstrapping
+        | DbError::ReadFailure { .. }
+        // Permissions are changed for all rows alike.
+        | DbError::Unauthorized
+        | DbError::AuthenticationError => Class::Unavailable,
+        // No value can make these of a prepared statement; other tables can.
+        DbError::SyntaxError | DbError::ConfigError | DbError::Unprepared { .. } => Class::Schema,
+        DbError::Invalid | DbError::ServerError | DbError::WriteFailure { .. } => {
+            classify_message(message)
+        }
+        _ => Class::Unknown,
+    }
+}
+
+fn classify_message(message: &str) -> Class {
+    let _ = message;
     Class::Unknown
+}
+
+/// What the database itself said.
+pub(crate) fn message(error: &ExecutionError) -> Option<&str> {
+    match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(_, message)) => Some(message),
+        _ => None,
+    }
 }
