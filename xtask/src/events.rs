@@ -21,9 +21,8 @@ pub fn pulse(number: usize, event_time_ms: u64) -> String {
 /// One pulse of `service` that happens when it is received, in the shape of `POST /pulse`.
 pub fn live_pulse(service: &str, number: usize) -> String {
     let (latency, zone) = (number % 90 + 5, number % 3);
-    format!(
-        r#"{{"service_name":"{service}","latency_ms":{latency}.5,"status":"ok","metadata":{{"zone":"eu-{zone}"}}}}"#
-    )
+    format!(r#"{{"service_name":"{service}","latency_ms":{latency}.5,"status":"ok","#)
+        + &format!(r#""metadata":{{"zone":"eu-{zone}"}}}}"#)
 }
 
 /// Requests of `pulses` NDJSON pulses each that happen when they are received.

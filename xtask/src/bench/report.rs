@@ -46,8 +46,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const HEADER: &'static str = "| case | figure | reference | ratio (min–max) | target | \
-        met | beside it |\n| --- | --- | --- | --- | --- | --- | --- |";
+    pub(super) const HEADER: &'static str = "| case | figure | reference | ratio (min–max) | \
+        target | met | beside it |\n| --- | --- | --- | --- | --- | --- | --- |";
 
     pub(super) fn new(case: &str, figure: f64, unit: &'static str, target: Target) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! The yardstick of the path into Cassandra: rows made from nothing and sent as fast as the
-//! driver can, in a process of its own. No HTTP and no log; any error but a timeout ends it. Nothing of
-//! the product is in it.
+//! driver can, in a process of its own. No HTTP and no log; any error but a timeout ends it.
+//! Nothing of the product is in it.
 
 mod rows;
 mod writer;
