@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::client::Request;
 
 /// Services, over which the events of a load are spread.
-const SERVICES: [&str; 4] = ["checkout", "payments", "search", "frontend"];
+pub const SERVICES: [&str; 4] = ["checkout", "payments", "search", "frontend"];
 
 /// One pulse of about 110 bytes in the shape of `POST /pulse`; `number` varies its values.
 pub fn pulse(number: usize, event_time_ms: u64) -> String {
@@ -16,6 +16,20 @@ pub fn pulse(number: usize, event_time_ms: u64) -> String {
     let (time, latency, zone) = (rfc3339(event_time_ms), number % 90 + 5, number % 3);
     format!(r#"{{"service_name":"{service}","event_time":"{time}","latency_ms":{latency}.5,"#,)
         + &format!(r#""status":"{status}","metadata":{{"zone":"eu-{zone}"}}}}"#)
+}
+
+/// One pulse of `service` that happens when it is received, in the shape of `POST /pulse`.
+pub fn live_pulse(service: &str, number: usize) -> String {
+    let (latency, zone) = (number % 90 + 5, number % 3);
+    format!(r#"{{"service_name":"{service}","latency_ms":{latency}.5,"status":"ok","#)
+        + &format!(r#""metadata":{{"zone":"eu-{zone}"}}}}"#)
+}
+
+/// Requests of `pulses` NDJSON pulses each that happen when they are received.
+pub fn live_batches(services: &[&str], pulses: usize, variants: usize) -> Vec<Vec<u8>> {
+    let line = |number: usize| live_pulse(services[number % services.len()], number) + "\n";
+    let body = |variant: usize| (0..pulses).map(|n| line(variant * pulses + n)).collect::<String>();
+    (0..variants).map(|variant| Request::lines("/pulse", body(variant)).to_bytes()).collect()
 }
 
 /// Requests of one pulse each, `variants` different ones.

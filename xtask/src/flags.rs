@@ -3,7 +3,7 @@
 
 /// Level of an answer unless a request asks for another: `memory`, `durable` or `stored`.
 pub const ACK: &str = "--ack";
-/// Where rows are kept: `memory` or `embedded`.
+/// Where rows are kept: `memory`, `embedded` or `cassandra`.
 pub const STORE: &str = "--store";
 /// Most rows of a batch.
 pub const BATCH_SIZE: &str = "--batch-size";
@@ -49,3 +49,13 @@ pub const CONFIG: &str = "--config";
 pub const CHECK_CONFIG: &str = "--check-config";
 /// Of the example `throttled`: rows a second that its store takes; 0 is a store that is stuck.
 pub const ROWS_PER_SECOND: &str = "--rows-per-second";
+/// Where the database is asked first, `host:port` with commas between.
+pub const CASSANDRA_NODES: &str = "--cassandra-nodes";
+/// The keyspace of all tables.
+pub const CASSANDRA_KEYSPACE: &str = "--cassandra-keyspace";
+/// Replicas of each row, where the keyspace is made.
+pub const CASSANDRA_REPLICATION_FACTOR: &str = "--cassandra-replication-factor";
+/// A file that holds the user's name.
+pub const CASSANDRA_USERNAME_FILE: &str = "--cassandra-username-file";
+/// A file that holds the password.
+pub const CASSANDRA_PASSWORD_FILE: &str = "--cassandra-password-file";

@@ -4,9 +4,12 @@
 pub mod cache;
 pub mod cassandra;
 pub mod client;
+pub mod disk;
 pub mod events;
 pub mod flags;
 pub mod http;
+pub mod ledger;
 pub mod load;
+pub mod processor;
 pub mod samples;
 pub mod server;

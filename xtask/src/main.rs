@@ -4,6 +4,7 @@
 mod bare;
 mod bench;
 mod database;
+mod raw;
 mod test;
 mod tidy;
 
@@ -38,6 +39,9 @@ enum Command {
         /// How connections are spread over threads.
         arrangement: bare::Arrangement,
     },
+    /// The loop that measurements of the path into Cassandra compare with.
+    #[command(hide = true)]
+    Raw(raw::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +64,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Cassandra(options) => database::run(options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+        Command::Raw(options) => raw::run(&options).map(|()| true),
     }
 }
 

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::processor::time_used;
 use crate::samples::Samples;
 
 /// Longest wait for a process to listen: recovery of a log is bounded, a loaded machine is slow.
@@ -185,6 +186,11 @@ impl Server {
         let response = Client::new(self.admin()).get("/metrics")?;
         ensure!(response.status == 200, "/metrics answers {}", response.status);
         Samples::parse(&response.text())
+    }
+
+    /// Processor time that it has used since its start.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        time_used(self.child.id())
     }
 
     /// Its resident memory, in bytes.

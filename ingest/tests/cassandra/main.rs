@@ -1,5 +1,8 @@
 //! Tests against a real Cassandra of three nodes that the environment names, one after the
 //! other: `cargo xtask test cassandra`. Each makes the cluster whole before it begins.
 
+mod flow;
 mod nodes;
+mod outage;
 mod session;
+mod support;

@@ -6,8 +6,9 @@ use anyhow::Result;
 use serde_json::Value;
 use xtask::client::{Client, Request};
 use xtask::flags;
+use xtask::ledger::drained;
 
-use crate::support::{Fixture, SOON, drained, rows};
+use crate::support::{Fixture, SOON, rows};
 
 #[test]
 fn one_pulse_is_answered_short_and_many_are_counted() -> Result<()> {

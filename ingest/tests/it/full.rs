@@ -1,18 +1,18 @@
 //! Full: the store stands still, the disk has no room. What was promised is kept, the rest is
 //! refused with a time to come back, and there is nothing for a person to mend afterwards.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use xtask::client::{Request, Response};
+use xtask::disk::SmallDisk;
 use xtask::flags;
+use xtask::ledger::drained;
 use xtask::server::{Launch, Server, wait_for};
 
-use crate::support::{SOON, drained, example, launch, rows, say};
+use crate::support::{SOON, example, launch, rows, say};
 
 /// Sends pulses one by one until one is refused; gives the refusal and how many were accepted.
 fn fill(server: &Server, round: &str, at_most: usize) -> Result<(Response, usize)> {
@@ -61,44 +61,6 @@ fn a_stuck_store_blocks_nothing_until_the_log_is_full_and_loses_nothing() -> Res
     drained(&server, SOON)?;
     assert_eq!(rows(&server, "full")?.len(), accepted);
     Ok(())
-}
-
-/// A file system of a few MiB.
-struct SmallDisk {
-    dir: TempDir,
-}
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn mount(mib: u32) -> Result<Option<Self>> {
-        let dir = TempDir::new()?;
-        let size = format!("size={mib}m");
-        let arguments = ["-t", "tmpfs", "-o", size.as_str(), "tmpfs"];
-        let output = Command::new("mount").args(arguments).arg(dir.path()).output();
-        let mounted = output.is_ok_and(|output| output.status.success());
-        Ok(mounted.then_some(Self { dir }))
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Takes all room but `spare` bytes.
-    fn fill(&self, spare: u64) -> Result<PathBuf> {
-        let path = self.path().join("ballast");
-        let disk = rustix::fs::statvfs(self.path())?;
-        let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(spare);
-        let file = File::create(&path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-        Ok(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a server that is being killed may still have files open.
-        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
-    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use xtask::client::{Request, connect, receive};
 use xtask::flags;
+use xtask::ledger::drained;
 
-use crate::support::{Fixture, SOON, drained, rows, say};
+use crate::support::{Fixture, SOON, rows, say};
 
 const MIB: u64 = 1024 * 1024;
 /// What bodies in flight may use (`--bytes-in-flight` unless set), and 64 MiB beside it.

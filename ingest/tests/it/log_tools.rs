@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xtask::flags;
+use xtask::ledger::drained;
 use xtask::server::Launch;
 
-use crate::support::{Fixture, SOON, drained, example, launch, printed, rows, tool};
+use crate::support::{Fixture, SOON, example, launch, printed, rows, tool};
 
 fn path(dir: &Path) -> String {
     dir.display().to_string()
@@ -87,7 +88,7 @@ fn damage_is_reported_and_the_server_starts_and_counts_it() -> Result<()> {
     let server = launch(dir.path()).start()?;
     server.wait_ready(SOON)?;
     let samples = drained(&server, SOON)?;
-    let damaged = crate::support::in_place(&samples, "damaged");
+    let damaged = xtask::ledger::in_place(&samples, "damaged");
     let found = rows(&server, "left")?.len();
     assert!(damaged >= 1.0, "the damage is counted");
     assert_eq!(found as f64 + damaged, 20.0, "every other pulse is stored");

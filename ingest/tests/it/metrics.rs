@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use xtask::client::Request;
+use xtask::ledger::{drained, in_place};
 use xtask::samples::Samples;
 
-use crate::support::{Fixture, SOON, drained, in_place};
+use crate::support::{Fixture, SOON};
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 

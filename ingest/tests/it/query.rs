@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use xtask::client::Request;
 use xtask::events::{now_ms, rfc3339};
+use xtask::ledger::drained;
 
-use crate::support::{Fixture, SOON, drained, rows};
+use crate::support::{Fixture, SOON, rows};
 
 fn post(fixture: &Fixture, times: impl Iterator<Item = u64>) -> Result<()> {
     let body: String = times

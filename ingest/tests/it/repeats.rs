@@ -3,8 +3,9 @@
 use anyhow::Result;
 use serde_json::Value;
 use xtask::client::Request;
+use xtask::ledger::{drained, in_place};
 
-use crate::support::{Fixture, SOON, drained, in_place, launch, rows};
+use crate::support::{Fixture, SOON, launch, rows};
 
 fn id(answer: &Value) -> String {
     answer["id"].as_str().unwrap_or("no id").to_owned()

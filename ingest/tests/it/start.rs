@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 use xtask::flags;
+use xtask::ledger::drained;
 
-use crate::support::{Fixture, SOON, drained, launch, printed, rows, tool};
+use crate::support::{Fixture, SOON, launch, printed, rows, tool};
 
 const PULSE: &str = r#"{"service_name":"checkout","latency_ms":12.5,"status":"ok",
     "metadata":{"zone":"eu"},"payload":{"a":[1,null]}}"#;

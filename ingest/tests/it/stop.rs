@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use xtask::client::{Client, Request, connect};
+use xtask::ledger::{drained, in_place};
 use xtask::server::wait_for;
 use xtask::{events, flags, load};
 
-use crate::support::{Fixture, SOON, drained, in_place, launch, printed, tool};
+use crate::support::{Fixture, SOON, launch, printed, tool};
 
 const PULSE: &str = r#"{"service_name":"stop"}"#;
 

@@ -10,14 +10,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use xtask::client::{Request, Response};
 use xtask::flags;
-use xtask::samples::Samples;
-use xtask::server::{Launch, Server, wait_for};
+use xtask::server::{Launch, Server};
 
 /// Longest wait for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// Where the pulses of each sink are.
-const LEDGER: &str = "pulsemesh_ledger_pulses";
 
 /// The binary under test.
 pub(crate) fn binary() -> &'static Path {
@@ -87,46 +83,6 @@ pub(crate) fn tool(arguments: &[&str]) -> Result<Output> {
 /// Everything that a tool printed.
 pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Waits until every pulse that this process acknowledged is in the store or was given up, then
-/// checks the ledger.
-pub(crate) fn drained(server: &Server, at_most: Duration) -> Result<Samples> {
-    wait_for(at_most, "an empty log", || {
-        let samples = server.samples()?;
-        check_ledger(&samples)?;
-        ensure!(samples.matching(LEDGER, &[]).next().is_some(), "there is no ledger");
-        let waiting = in_place(&samples, "in_log") + in_place(&samples, "in_memory");
-        // Above zero until the drain knows of the write that the ledger has from the store.
-        let age = samples.sum("pulsemesh_sink_oldest_unstored_age_seconds", &[]);
-        Ok(waiting == 0.0 && age == 0.0)
-    })?;
-    // What the last write counted may have been passed in the answer before its end was.
-    let last = server.samples()?;
-    check_ledger(&last)?;
-    Ok(last)
-}
-
-/// For each sink: accepted is the sum of all other places.
-pub(crate) fn check_ledger(samples: &Samples) -> Result<()> {
-    for accepted in samples.matching(LEDGER, &[("place", "accepted")]) {
-        let sink = accepted.labels.iter().find(|(name, _)| name == "sink");
-        let (_, sink) = sink.context("the ledger has no sink")?;
-        let all = samples.sum(LEDGER, &[("sink", sink)]);
-        let elsewhere = all - accepted.value;
-        ensure!(
-            accepted.value == elsewhere,
-            "the ledger of {sink} differs: accepted {}, elsewhere {elsewhere}: {:?}",
-            accepted.value,
-            samples.matching(LEDGER, &[("sink", sink)]).collect::<Vec<_>>(),
-        );
-    }
-    Ok(())
-}
-
-/// The ledger's count of one place, over all sinks.
-pub(crate) fn in_place(samples: &Samples, place: &str) -> f64 {
-    samples.sum(LEDGER, &[("place", place)])
 }
 
 /// Every row of a service, by all of its pages.

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: the figures that this project promises, each beside its target. Load
 //! and servers share the machine, so figures of a server are read as a ratio to bare hyper
-//! under the same load in the same run.
+//! under the same load in the same run, or to a loop that writes the same rows by the driver.
 
+mod cassandra;
 mod context;
 mod memory;
 mod report;
@@ -21,12 +22,38 @@ use clap::Args;
 use context::Context;
 use report::Row;
 
+const CASES_HELP: &str = "\
+Cases:
+  single-memory     one pulse a request, queued in memory
+  single-durable    one pulse a request, synced before its answer
+  ndjson-durable    batches, synced before their answer
+  sustained         batches for a minute, until every pulse can be queried
+  memory-idle       resident memory of a server that nobody uses
+  memory-throttled  resident memory of one whose store can't keep up
+  start-backlog     start with 2 GiB in the log
+  stop-loaded       stop under load
+
+Cases with --cassandra, on one real node:
+  cassandra-write     from HTTP until stored, against the best loop that writes the same tables by
+                      the driver alone; cassandra-cpu: the processor time of both
+  cassandra-down      one pulse a request while the database is stopped, against bare hyper
+  cassandra-catch-up  a minute without the database at 20,000 pulses/s, until all is stored
+  cassandra-read      the newest 100 rows of a service that has 10 million";
+
 /// What `cargo xtask bench` is asked.
 #[derive(Debug, Args)]
+#[command(after_help = CASES_HELP)]
 pub(crate) struct Options {
     /// Seconds in all, only to see that every case works: its figures mean nothing.
     #[arg(long)]
     smoke: bool,
+    /// The cases of the Cassandra store, on one node that is started for them.
+    #[arg(long)]
+    cassandra: bool,
+    /// A node of one's own instead, as host:port; cases that stop it are left out. Its keyspaces
+    /// pulsemesh_bench and pulsemesh_raw are written to.
+    #[arg(long, requires = "cassandra", value_name = "HOST:PORT")]
+    node: Option<String>,
     /// The rows as JSON, one a line, instead of a table.
     #[arg(long)]
     json: bool,
@@ -48,7 +75,7 @@ pub(crate) struct Options {
     /// Where the programs are, once they are built.
     #[arg(long, hide = true)]
     built: Option<PathBuf>,
-    /// Cases: see the table. None: all.
+    /// The cases to measure. None: all.
     cases: Vec<String>,
 }
 
@@ -69,7 +96,11 @@ const CASES: [(&str, Case); 8] = [
 /// Builds what is measured, measures, prints; says whether every target was met. A smoke run
 /// meets its targets when every case gave a figure.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
-    let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = if options.cassandra {
+        cassandra::CASES.iter().map(|case| case.name).collect()
+    } else {
+        CASES.iter().map(|(name, _)| *name).collect()
+    };
     for case in &options.cases {
         ensure!(names.contains(&case.as_str()), "no case {case}; there are {}", names.join(", "));
     }
@@ -111,28 +142,54 @@ fn measure(built: &Path, options: &Options) -> Result<bool> {
         bare_single: None,
     };
     std::fs::create_dir_all(&context.dir).context("make the directory for data")?;
-    let mut out = io::stdout();
-    if !options.json {
-        writeln!(out, "{}", Row::HEADER)?;
-    }
-    let mut all_met = true;
-    for (name, case) in CASES {
-        if !options.cases.is_empty() && !options.cases.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        // One case that can't be measured must not hide the others.
-        let rows = match case(&mut context) {
-            Ok(rows) => rows,
-            Err(error) => vec![Row::failed(name, &error)],
-        };
-        for row in rows {
-            all_met &= row.is_met(options.smoke);
-            let line = if options.json { row.to_json()? } else { row.to_table(options.smoke) };
-            writeln!(out, "{line}")?;
+    let mut printer = Printer::begin(options)?;
+    if options.cassandra {
+        cassandra::measure(&mut context, options, &mut printer)?;
+    } else {
+        for (name, case) in CASES.iter().filter(|(name, _)| options.wants(name)) {
+            printer.print(name, case(&mut context))?;
         }
     }
-    if !options.json {
-        writeln!(out, "{}", context.footer())?;
+    printer.end(&context)
+}
+
+impl Options {
+    fn wants(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|wanted| wanted == case)
     }
-    Ok(all_met)
+}
+
+/// Prints each case's rows as soon as they are there.
+#[derive(Debug)]
+struct Printer {
+    json: bool,
+    smoke: bool,
+    all_met: bool,
+}
+
+impl Printer {
+    fn begin(options: &Options) -> Result<Self> {
+        if !options.json {
+            writeln!(io::stdout(), "{}", Row::HEADER)?;
+        }
+        Ok(Self { json: options.json, smoke: options.smoke, all_met: true })
+    }
+
+    /// One case that can't be measured must not hide the others.
+    fn print(&mut self, case: &str, rows: Result<Vec<Row>>) -> Result<()> {
+        for row in rows.unwrap_or_else(|error| vec![Row::failed(case, &error)]) {
+            self.all_met &= row.is_met(self.smoke);
+            let line = if self.json { row.to_json()? } else { row.to_table(self.smoke) };
+            writeln!(io::stdout(), "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Says whether every target was met.
+    fn end(self, context: &Context) -> Result<bool> {
+        if !self.json {
+            writeln!(io::stdout(), "{}", context.footer())?;
+        }
+        Ok(self.all_met)
+    }
 }

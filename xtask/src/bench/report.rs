@@ -7,8 +7,10 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Target {
-    /// The ratio to bare hyper, at least.
+    /// The ratio to the reference, at least.
     RatioAtLeast(f64),
+    /// The ratio to the reference, at most.
+    RatioAtMost(f64),
     /// The figure itself, at least.
     AtLeast(f64),
     /// The figure itself, at most.
@@ -32,8 +34,9 @@ pub(super) struct Row {
     /// The median of all rounds.
     pub(super) figure: f64,
     pub(super) unit: &'static str,
-    /// Bare hyper under the same load: the faster arrangement's median.
-    pub(super) bare: Option<f64>,
+    /// The median of what the figure is compared with: the faster arrangement of bare hyper
+    /// under the same load, or the raw loop with the same rows.
+    pub(super) reference: Option<f64>,
     pub(super) ratio: Option<Ratio>,
     pub(super) target: Option<Target>,
     /// Why there is no figure, or what belongs beside it.
@@ -43,15 +46,15 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const HEADER: &'static str = "| case | figure | bare | ratio (min–max) | target | \
-        met | beside it |\n| --- | --- | --- | --- | --- | --- | --- |";
+    pub(super) const HEADER: &'static str = "| case | figure | reference | ratio (min–max) | \
+        target | met | beside it |\n| --- | --- | --- | --- | --- | --- | --- |";
 
     pub(super) fn new(case: &str, figure: f64, unit: &'static str, target: Target) -> Self {
         Self {
             case: case.to_owned(),
             figure,
             unit,
-            bare: None,
+            reference: None,
             ratio: None,
             target: Some(target),
             detail: String::new(),
@@ -82,15 +85,18 @@ impl Row {
         self
     }
 
-    /// Compares the figures of all rounds with bare hyper's.
-    pub(super) fn compared(mut self, figures: &[f64], bare: &[f64]) -> Self {
-        let mut ratios: Vec<f64> =
-            figures.iter().zip(bare).map(|(figure, bare)| figure / bare.max(1.0)).collect();
+    /// Compares the figures of all rounds with those of the reference.
+    pub(super) fn compared(mut self, figures: &[f64], reference: &[f64]) -> Self {
+        let mut ratios: Vec<f64> = figures
+            .iter()
+            .zip(reference)
+            .map(|(figure, reference)| figure / reference.max(f64::EPSILON))
+            .collect();
         let median = median(&mut ratios);
         let (min, max) = (ratios.first().copied(), ratios.last().copied());
         self.ratio =
             Some(Ratio { median, min: min.unwrap_or_default(), max: max.unwrap_or_default() });
-        self.bare = Some(self::median(&mut bare.to_vec()));
+        self.reference = Some(self::median(&mut reference.to_vec()));
         self
     }
 
@@ -99,6 +105,7 @@ impl Row {
         let met = match self.target {
             _ if smoke => self.figure > 0.0,
             Some(Target::RatioAtLeast(least)) => self.ratio.is_some_and(|r| r.median >= least),
+            Some(Target::RatioAtMost(most)) => self.ratio.is_some_and(|r| r.median <= most),
             Some(Target::AtLeast(least)) => self.figure >= least,
             Some(Target::AtMost(most)) => self.figure <= most,
             Some(Target::Within(least, most)) => (least..=most).contains(&self.figure),
@@ -109,17 +116,18 @@ impl Row {
 
     /// A smoke run judges nothing but whether there is a figure.
     pub(super) fn to_table(&self, smoke: bool) -> String {
-        let bare = self.bare.map(grouped).unwrap_or_default();
+        let reference = self.reference.map(grouped).unwrap_or_default();
         let ratio =
             self.ratio.map(|Ratio { median, min, max }| format!("{median:.2} ({min:.2}–{max:.2})"));
         let target = self.target.map(|target| match target {
-            Target::RatioAtLeast(ratio) => format!("≥ {ratio:.2} × bare"),
+            Target::RatioAtLeast(ratio) => format!("≥ {ratio:.2} ×"),
+            Target::RatioAtMost(ratio) => format!("≤ {ratio:.2} ×"),
             Target::AtLeast(least) => format!("≥ {}", grouped(least)),
             Target::AtMost(most) => format!("≤ {}", grouped(most)),
             Target::Within(least, most) => format!("{}–{}", grouped(least), grouped(most)),
         });
         format!(
-            "| {} | {} {} | {bare} | {} | {} | {} | {} |",
+            "| {} | {} {} | {reference} | {} | {} | {} | {} |",
             self.case,
             grouped(self.figure),
             self.unit,
@@ -179,7 +187,17 @@ mod tests {
         assert_eq!((ratio.median, ratio.min, ratio.max), (0.9, 0.7, 0.95));
         assert!(row.is_met(false));
         assert!(!row.clone().unless(false, "5 errors").is_met(false));
-        assert!(!Row { target: Some(Target::RatioAtLeast(0.91)), ..row }.is_met(false));
+        for (target, met) in [
+            (Target::RatioAtLeast(0.91), false),
+            (Target::RatioAtMost(0.91), true),
+            (Target::RatioAtMost(0.89), false),
+        ] {
+            assert_eq!(
+                Row { target: Some(target), ..row.clone() }.is_met(false),
+                met,
+                "{target:?}"
+            );
+        }
     }
 
     #[test]

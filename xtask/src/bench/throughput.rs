@@ -10,14 +10,14 @@ use super::report::{Row, Target, grouped, median};
 
 /// One pulse a request, queued in memory.
 pub(super) fn single_memory(context: &mut Context) -> Result<Vec<Row>> {
-    let rounds = rounds(context, "memory", singles)?;
+    let rounds = rounds(context, singles, |context| fresh(context, "memory", singles))?;
     context.note_bare_single(&rounds.bare);
     Ok(vec![rounds.row("single-memory", 1.0, Target::RatioAtLeast(0.80))])
 }
 
 /// One pulse a request, synced before its answer.
 pub(super) fn single_durable(context: &mut Context) -> Result<Vec<Row>> {
-    let rounds = rounds(context, "durable", singles)?;
+    let rounds = rounds(context, singles, |context| fresh(context, "durable", singles))?;
     context.note_bare_single(&rounds.bare);
     Ok(vec![rounds.row("single-durable", 1.0, Target::RatioAtLeast(0.65))])
 }
@@ -25,11 +25,15 @@ pub(super) fn single_durable(context: &mut Context) -> Result<Vec<Row>> {
 /// Batches, synced before their answer.
 pub(super) fn ndjson_durable(context: &mut Context) -> Result<Vec<Row>> {
     context.bare_single()?;
-    let rounds = rounds(context, "durable", batches)?;
+    let rounds = rounds(context, batches, |context| fresh(context, "durable", batches))?;
     Ok(vec![rounds.row("ndjson-durable", BATCH_PULSES as f64, Target::AtLeast(600_000.0))])
 }
 
-fn singles(context: &Context, server: &Server) -> Plan {
+/// Makes a load for a server.
+type MakePlan = fn(&Context, &Server) -> Plan;
+
+/// One pulse a request.
+pub(super) fn singles(context: &Context, server: &Server) -> Plan {
     context.singles(server, "/pulse")
 }
 
@@ -37,17 +41,28 @@ fn batches(context: &Context, server: &Server) -> Plan {
     context.batches(server, "/pulse")
 }
 
+/// Our server on a fresh directory under the load.
+fn fresh(context: &Context, ack: &str, plan: MakePlan) -> Result<Report> {
+    let ours = context.ours(|launch| launch.flag(flags::ACK, ack))?;
+    context.measure(&plan(context, &ours.server))
+}
+
 /// What all rounds of a case saw.
 #[derive(Debug, Default)]
-struct Rounds {
+pub(super) struct Rounds {
     ours: Vec<f64>,
     /// The faster arrangement of each round.
-    bare: Vec<f64>,
+    pub(super) bare: Vec<f64>,
     arrangements: [Vec<f64>; 2],
     reports: Vec<Report>,
 }
 
-fn rounds(context: &mut Context, ack: &str, plan: fn(&Context, &Server) -> Plan) -> Result<Rounds> {
+/// Bare hyper and ours under the same load, in turn.
+pub(super) fn rounds(
+    context: &mut Context,
+    plan: MakePlan,
+    mut ours: impl FnMut(&Context) -> Result<Report>,
+) -> Result<Rounds> {
     let mut rounds = Rounds::default();
     for _ in 0..context.rounds {
         let (best, both) = context.bare_rate(plan)?;
@@ -55,8 +70,7 @@ fn rounds(context: &mut Context, ack: &str, plan: fn(&Context, &Server) -> Plan)
         for (all, rate) in rounds.arrangements.iter_mut().zip(both) {
             all.push(rate);
         }
-        let ours = context.ours(|launch| launch.flag(flags::ACK, ack))?;
-        let report = context.measure(&plan(context, &ours.server))?;
+        let report = ours(context)?;
         rounds.ours.push(report.accepted_per_second());
         rounds.reports.push(report);
     }
@@ -64,7 +78,8 @@ fn rounds(context: &mut Context, ack: &str, plan: fn(&Context, &Server) -> Plan)
 }
 
 impl Rounds {
-    fn row(mut self, case: &str, pulses: f64, target: Target) -> Row {
+    /// The case's row, where each request has so many pulses.
+    pub(super) fn row(mut self, case: &str, pulses: f64, target: Target) -> Row {
         let [mut shared, mut per_core] = self.arrangements;
         let latency = |quantile: f64| {
             median(&mut self.reports.iter().map(|r| r.latency_ms(quantile)).collect::<Vec<_>>())

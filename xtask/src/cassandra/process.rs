@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::processor;
 use crate::server::wait_for;
 
 /// A killed process is gone at once; one that writes a core or waits for a disk is not.
@@ -72,9 +73,8 @@ impl Process {
 
     /// Processor time that it has used since it was started.
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        let ticks = cpu_ticks(&self.read("stat")?).context("read the processor time")?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+        let pid = self.pid().context("the node does not run")?;
+        processor::time_used(pid.as_raw_nonzero().get().unsigned_abs())
     }
 
     fn read(&self, name: &str) -> Result<String> {
@@ -85,14 +85,6 @@ impl Process {
     fn entry(&self, pid: Pid, name: &str) -> PathBuf {
         self.proc.join(pid.as_raw_nonzero().to_string()).join(name)
     }
-}
-
-/// User and system ticks of `/proc/PID/stat`, which are its 14th and 15th words.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    // The second word is the program's name, which may hold spaces and brackets.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut words = rest.split_whitespace().skip(11);
-    Some(words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?)
 }
 
 #[cfg(test)]
@@ -118,12 +110,5 @@ mod tests {
         assert!(!running("java\0", "77\n"), "another's process");
         assert!(!running(&format!("{}0\0", process.mark()), "77\n"), "another node's");
         assert!(!running("", "77\n"), "it has ended");
-    }
-
-    #[test]
-    fn processor_time_is_read_behind_any_name() {
-        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 9 0 0 0 120 30 0 0 20 0 1 0 99";
-        assert_eq!(cpu_ticks(stat), Some(150));
-        assert_eq!(cpu_ticks("7 (a) S 1"), None);
     }
 }

@@ -24,9 +24,9 @@ pub(crate) struct Options {
     #[arg(long)]
     long: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
-    /// `examples`, `crash`, `cassandra`, `bench`, with --long `fuzz`); `cassandra::word`: only
-    /// those tests of Cassandra whose names hold the word; any other word: only the tests whose
-    /// names hold it.
+    /// `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, with --long `fuzz`);
+    /// `cassandra::word`: only those tests of Cassandra whose names hold the word; any other
+    /// word: only the tests whose names hold it.
     filter: Option<String>,
 }
 
@@ -57,12 +57,12 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         vec![vec![tests("")], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
-        vec![vec![cassandra::step("")?]],
+        vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
     let Some(filter) = &options.filter else { return Ok(all) };
     if let Some(word) = filter.strip_prefix("cassandra::") {
-        return Ok(vec![vec![vec![cassandra::step(word)?]]]);
+        return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
     }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
@@ -104,6 +104,19 @@ fn bench(long: bool) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?;
     let arguments = if long { "bench --profile ci" } else { "bench --profile ci --smoke" };
     Ok(Step::program("bench", &own.display().to_string(), arguments).within(60))
+}
+
+fn database_tests(word: &str, long: bool) -> Result<Step> {
+    let step = cassandra::step(word)?;
+    Ok(if long { step.with("PULSEMESH_LONG", 1) } else { step })
+}
+
+/// The same with a real Cassandra, which must not run beside the tests' own.
+fn bench_cassandra(long: bool) -> Result<Step> {
+    let Step { program, mut arguments, .. } = bench(long)?;
+    arguments.push("--cassandra".to_owned());
+    let step = Step::program("bench-cassandra", &program, "").within(if long { 90 } else { 15 });
+    Ok(Step { arguments, ..step })
 }
 
 /// Every example of the library is run to its end.
@@ -195,8 +208,18 @@ mod tests {
     #[test]
     fn a_filter_names_a_step_or_else_tests() {
         assert_eq!(names(Some("fuzz")), ["tests"], "fuzzing is for --long");
-        let all =
-            ["build", "format", "tidy", "deny", "tests", "clippy", "crash", "bench", "cassandra"];
+        let all = [
+            "build",
+            "format",
+            "tidy",
+            "deny",
+            "tests",
+            "clippy",
+            "crash",
+            "bench",
+            "cassandra",
+            "bench-cassandra",
+        ];
         assert_eq!(names(None), all);
         assert_eq!(names(Some("cassandra")), ["cassandra"]);
         assert_eq!(names(Some("cassandra::outage")), ["cassandra"]);

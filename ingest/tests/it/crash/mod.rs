@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
+use xtask::ledger::drained;
 use xtask::server::Server;
 
-use crate::support::{binary, drained, printed, say, setting, tool};
+use crate::support::{binary, printed, say, setting, tool};
 
 use client::Sent;
 use plan::Round;

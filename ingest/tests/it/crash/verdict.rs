@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
+use xtask::ledger::in_place;
 use xtask::samples::Samples;
 use xtask::server::Server;
 
-use crate::support::{in_place, rows};
+use crate::support::rows;
 
 use super::client::Sent;
 

@@ -1,0 +1,184 @@
+//! What the tests of faults share: servers that write to a keyspace of their own, a load whose
+//! acknowledged ids are known, and the questions that each test ends with.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::TryStreamExt;
+use scylla::client::session::Session;
+use scylla::statement::{Consistency, Statement};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
+use xtask::cassandra::{Cluster, Node};
+use xtask::flags;
+use xtask::ledger::drained;
+use xtask::server::{Launch, Server, wait_for};
+
+use crate::flow::Acknowledged;
+use crate::session::{UP_MAX, cluster, connect};
+
+/// Longest wait for what takes a second on an idle machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// How much larger a server may be after a fault than before it: what its bounded windows and
+/// batches take when they are full.
+const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+/// A whole cluster and a keyspace that no other test has.
+pub(crate) struct Bed {
+    pub(crate) cluster: Cluster,
+    keyspace: String,
+    secrets: TempDir,
+    runtime: Runtime,
+    /// The largest that a server was before anything happened to it.
+    resident_before: Cell<u64>,
+}
+
+impl Bed {
+    /// Makes the cluster whole; `name` begins the keyspace's.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let bed = Self {
+            cluster: cluster()?,
+            keyspace: format!("{name}_{}", std::process::id()),
+            secrets: TempDir::new().context("make a folder")?,
+            runtime: Builder::new_current_thread().enable_all().build()?,
+            resident_before: Cell::new(0),
+        };
+        let (name, password) = bed.cluster.settings().login().context("there is no login")?;
+        std::fs::write(bed.secrets.path().join("username"), name)?;
+        bed.set_password(password)?;
+        Ok(bed)
+    }
+
+    /// Writes the password that servers log in with from now on.
+    pub(crate) fn set_password(&self, password: &str) -> Result<()> {
+        std::fs::write(self.secrets.path().join("password"), password).context("write a secret")
+    }
+
+    /// How a server is started that begins with all nodes.
+    pub(crate) fn launch(&self, data_dir: &Path) -> Launch {
+        let secret = |name: &str| self.secrets.path().join(name).display().to_string();
+        let nodes: Vec<String> =
+            self.cluster.nodes().iter().map(|node| node.address().to_string()).collect();
+        Launch::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"), data_dir)
+            .flag(flags::FLUSH_INTERVAL, "20ms")
+            .flag(flags::STORE, "cassandra")
+            .flag(flags::CASSANDRA_NODES, &nodes.join(","))
+            .flag(flags::CASSANDRA_KEYSPACE, &self.keyspace)
+            .flag(flags::CASSANDRA_USERNAME_FILE, &secret("username"))
+            .flag(flags::CASSANDRA_PASSWORD_FILE, &secret("password"))
+    }
+
+    /// Waits until some of what was sent is stored and notes how large the server is then.
+    pub(crate) fn settled(&self, server: &Server) -> Result<()> {
+        let before = stored(server)?;
+        wait_for(SOON, "pulses to be stored", || Ok(stored(server)? > before + 1000.0))?;
+        self.resident_before.set(self.resident_before.get().max(server.resident_bytes()?));
+        Ok(())
+    }
+
+    /// Makes the cluster whole again, waits until everything is stored, and asks whether each
+    /// acknowledged pulse is one row, and nothing else is a row.
+    pub(crate) fn check(&self, server: &Server, sent: &[&Acknowledged]) -> Result<()> {
+        let rows = self.check_rows(&[server], sent)?;
+        wait_for(SOON, "the counts to tell all rows", || {
+            let answer = server.client().get_json("/v1/counts?window=30m&by=kind")?;
+            ensure!(answer["total"] == rows, "{answer} for {rows} rows");
+            Ok(true)
+        })
+    }
+
+    /// The same of several servers of one keyspace, without the counts; gives the number of rows.
+    pub(crate) fn check_rows(&self, servers: &[&Server], sent: &[&Acknowledged]) -> Result<u64> {
+        self.settle(servers)?;
+        let acknowledged: HashSet<Uuid> = sent.iter().flat_map(|sent| sent.ids()).collect();
+        let rows = self.rows()?;
+        let distinct: HashSet<Uuid> = rows.iter().copied().collect();
+        let lost = acknowledged.difference(&distinct).count();
+        let strange = distinct.difference(&acknowledged).count();
+        ensure!(!acknowledged.is_empty(), "nothing was acknowledged");
+        ensure!(lost == 0, "{lost} of {} are lost", acknowledged.len());
+        ensure!(strange == 0, "{strange} rows were not acknowledged");
+        ensure!(rows.len() == distinct.len(), "{} rows, {} ids", rows.len(), distinct.len());
+        Ok(rows.len() as u64)
+    }
+
+    /// Makes the cluster whole, waits until all is stored; the ledgers agree and nobody grew.
+    pub(crate) fn settle(&self, servers: &[&Server]) -> Result<()> {
+        self.cluster.mend(UP_MAX)?;
+        for server in servers {
+            drained(server, SOON).with_context(|| format!("its log:\n{}", server.log()))?;
+            let (before, now) = (self.resident_before.get(), server.resident_bytes()?);
+            ensure!(before == 0 || now <= before + GROWTH_MAX, "grew from {before} to {now}");
+        }
+        Ok(())
+    }
+
+    /// The ids of all rows, as all replicas have them.
+    pub(crate) fn rows(&self) -> Result<Vec<Uuid>> {
+        let text = format!("SELECT event_id FROM {}.pulse_events_by_service", self.keyspace);
+        let mut statement = Statement::new(text).with_page_size(2_000);
+        statement.set_consistency(Consistency::All);
+        statement.set_is_idempotent(true);
+        self.runtime.block_on(async {
+            let session = self.session().await?;
+            let rows = session.query_iter(statement, ()).await.context("read all rows")?;
+            let ids = rows.rows_stream::<(Uuid,)>()?.map_ok(|(id,)| id);
+            ids.try_collect().await.context("read all rows")
+        })
+    }
+
+    /// Drops the keyspace with all that is in it.
+    pub(crate) fn drop_keyspace(&self) -> Result<()> {
+        self.runtime.block_on(async {
+            let text = format!("DROP KEYSPACE {}", self.keyspace);
+            self.session().await?.query_unpaged(text, ()).await.context("drop the keyspace")?;
+            Ok(())
+        })
+    }
+
+    async fn session(&self) -> Result<Session> {
+        connect(&self.cluster, self.cluster.nodes().first().context("no node")?).await
+    }
+
+    /// The last of three nodes, which no session of a test is begun with.
+    pub(crate) fn last_node(&self) -> Result<&Node> {
+        self.cluster.nodes().last().context("no node")
+    }
+
+    /// Kills every node.
+    pub(crate) fn kill_all(&self) -> Result<()> {
+        self.cluster.nodes().iter().try_for_each(Node::kill)
+    }
+}
+
+/// Pulses that the server has written.
+pub(crate) fn stored(server: &Server) -> Result<f64> {
+    Ok(server.samples()?.sum("pulsemesh_pulses_stored_total", &[]))
+}
+
+/// Waits until the server has reached the database and its tables are right.
+pub(crate) fn connected(server: &Server) -> Result<()> {
+    let look = || Ok(server.samples()?.sum("pulsemesh_cassandra_connected", &[]) >= 1.0);
+    wait_for(SOON, "a connection to the database", look)
+        .with_context(|| format!("its log:\n{}", server.log()))
+}
+
+/// Lets a fault last while `look` is asked again and again; an error of it ends the wait.
+pub(crate) fn lasts(time: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        look()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Whether long faults are asked for (`cargo xtask test --long`).
+#[allow(clippy::disallowed_methods, reason = "tests have no flags of their own")]
+pub(crate) fn long() -> bool {
+    std::env::var_os("PULSEMESH_LONG").is_some()
+}
