@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use pulsemesh_ingest::cli;
-use pulsemesh_ingest::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
-use pulsemesh_ingest::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use pulsemesh_ingest::sink::SinkError;
+use pulsemesh_ingest::store::gated::Gated;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 const FLAG: &str = "--rows-per-second";
 
@@ -29,20 +28,30 @@ fn main() -> ExitCode {
         rows_per_second = value;
         arguments.drain(at..at + 2);
     }
+    let pace = Pace { rows_per_second, free_at: Mutex::new(None) };
     cli::main_with(arguments, move |inner| {
-        Arc::new(Throttled { inner, rows_per_second, free_at: Mutex::new(None) })
+        Arc::new(Gated::new(inner, Box::new(move |batch| pace.wait(batch.len()))))
     })
 }
 
-/// A store that lets rows through at a steady rate.
-#[derive(Debug)]
-struct Throttled {
-    inner: Arc<dyn Store>,
+/// Lets rows through at a steady rate.
+struct Pace {
     rows_per_second: u32,
     free_at: Mutex<Option<Instant>>,
 }
 
-impl Throttled {
+impl Pace {
+    fn wait(&self, rows: usize) -> BoxFuture<'static, Result<(), SinkError>> {
+        if self.rows_per_second == 0 {
+            return Box::pin(std::future::pending());
+        }
+        let turn = self.turn(rows);
+        Box::pin(async move {
+            tokio::time::sleep_until(turn).await;
+            Ok(())
+        })
+    }
+
     /// When `rows` more have had their time.
     fn turn(&self, rows: usize) -> Instant {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,54 +59,5 @@ impl Throttled {
         let turn = free_at.map_or_else(Instant::now, |free| free.max(Instant::now())) + time;
         *free_at = Some(turn);
         turn
-    }
-}
-
-impl Sink for Throttled {
-    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
-        Box::pin(async move {
-            if self.rows_per_second == 0 {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep_until(self.turn(batch.len())).await;
-            self.inner.write(batch).await
-        })
-    }
-
-    fn progress(&self, log: LogId) -> Option<Progress> {
-        self.inner.progress(log)
-    }
-
-    fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        self.inner.sync()
-    }
-
-    fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        self.inner.maintain()
-    }
-
-    fn state(&self) -> SinkState {
-        self.inner.state()
-    }
-}
-
-impl Store for Throttled {
-    fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
-        self.inner.pulses(query)
-    }
-
-    fn pulse<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: Uuid,
-    ) -> BoxFuture<'a, Result<Option<Row>, QueryError>> {
-        self.inner.pulse(tenant, id)
-    }
-
-    fn counts<'a>(
-        &'a self,
-        query: &'a CountQuery,
-    ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
-        self.inner.counts(query)
     }
 }

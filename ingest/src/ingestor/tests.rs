@@ -2,69 +2,40 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::sink::{Batch, RowFault, Sink, SinkError, Written};
+use crate::sink::{Batch, RowFault, SinkError};
+use crate::store::gated::Gated;
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
-use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
 
 const TAKES: u8 = 0;
 const STUCK: u8 = 1;
 const REFUSES_ROWS: u8 = 2;
 
-/// A memory store that can be told to hang, or to refuse every row.
-#[derive(Debug)]
-struct Scripted {
-    inner: MemoryStore,
-    mode: AtomicU8,
-}
-
-impl Sink for Scripted {
-    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
-        Box::pin(async move {
-            match self.mode.load(Ordering::SeqCst) {
-                STUCK => std::future::pending().await,
-                REFUSES_ROWS => {
-                    let message = "as told".to_owned();
-                    let fault = |index| RowFault { index, code: "told", message: message.clone() };
-                    Err(SinkError::RowFaults((0..batch.len()).map(fault).collect()))
-                }
-                _ => self.inner.write(batch).await,
-            }
-        })
+/// What happens to a batch before a store in memory has it.
+fn gate(mode: u8, batch: &Batch) -> BoxFuture<'static, Result<(), SinkError>> {
+    match mode {
+        STUCK => Box::pin(std::future::pending()),
+        REFUSES_ROWS => {
+            let message = "as told".to_owned();
+            let fault = |index| RowFault { index, code: "told", message: message.clone() };
+            let faults = (0..batch.len()).map(fault).collect();
+            Box::pin(async { Err(SinkError::RowFaults(faults)) })
+        }
+        _ => Box::pin(async { Ok(()) }),
     }
 }
 
-impl Store for Scripted {
-    fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
-        self.inner.pulses(query)
-    }
-
-    fn pulse<'a>(
-        &'a self,
-        tenant: &'a str,
-        id: Uuid,
-    ) -> BoxFuture<'a, Result<Option<Row>, QueryError>> {
-        self.inner.pulse(tenant, id)
-    }
-
-    fn counts<'a>(
-        &'a self,
-        query: &'a CountQuery,
-    ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
-        self.inner.counts(query)
-    }
-}
-
-fn started(directory: &Path, mode: u8) -> (Ingestor, Arc<Scripted>) {
+fn started(directory: &Path, mode: u8) -> (Ingestor, Arc<MemoryStore>) {
     let limits = MemoryStoreLimits { rows_max: 100_000, bytes_max: 64 << 20 };
-    let store = Arc::new(Scripted { inner: MemoryStore::new(limits), mode: AtomicU8::new(mode) });
+    let store = Arc::new(MemoryStore::new(limits));
+    let gated =
+        Gated::new(Arc::clone(&store) as Arc<dyn Store>, Box::new(move |batch| gate(mode, batch)));
     let ingestor = Ingestor::builder(directory)
-        .store(Arc::clone(&store) as Arc<dyn Store>)
+        .store(Arc::new(gated))
         .flush_interval(Duration::from_millis(5))
         // Short only where it must run out.
         .stored_timeout(Duration::from_millis(if mode == STUCK { 300 } else { 30_000 }))
@@ -104,7 +75,7 @@ async fn what_was_pushed_is_stored_after_a_flush_and_survives_a_restart_before()
 
     let (ingestor, store) = started(directory.path(), TAKES);
     ingestor.flush().await.expect("drains");
-    assert_eq!(store.inner.len(), 100);
+    assert_eq!(store.len(), 100);
     assert!(store.pulse(DEFAULT_TENANT, id).await.expect("readable").is_some());
     assert!(ingestor.ledger().iter().all(SinkLedger::is_balanced));
     ingestor.close().await.expect("closes");
@@ -137,7 +108,7 @@ async fn a_repeat_is_known_by_id_and_by_key_and_another_body_is_refused() {
         }
     }
     ingestor.flush().await.expect("drains");
-    assert_eq!(store.inner.len(), 6);
+    assert_eq!(store.len(), 6);
     ingestor.close().await.expect("closes");
 }
 
@@ -151,7 +122,7 @@ async fn a_batch_answers_for_each_event_whether_named_or_not() {
     assert_eq!((receipt.accepted, receipt.duplicates), (3, 1));
     assert_eq!(codes(&receipt), [(2, Code::EmptyService)]);
     assert_eq!(receipt.ids[0], receipt.ids[3]);
-    assert_eq!(store.inner.len(), 3, "stored means stored");
+    assert_eq!(store.len(), 3, "stored means stored");
     ingestor.close().await.expect("closes");
 }
 
@@ -208,6 +179,6 @@ async fn a_client_that_goes_before_the_sync_leaves_its_key_with_the_pulse() {
         assert_eq!(again.accepted + again.duplicates, 1);
     }
     ingestor.flush().await.expect("drains");
-    assert_eq!(store.inner.len(), 50);
+    assert_eq!(store.len(), 50);
     ingestor.close().await.expect("closes");
 }

@@ -2,6 +2,7 @@
 
 pub mod cassandra;
 pub mod embedded;
+pub mod gated;
 pub mod memory;
 mod newest;
 mod packed;
