@@ -15,7 +15,7 @@ use xtask::cassandra::{Cluster, ClusterSettings, ENVIRONMENT};
 const EXAMPLE: &str = "\
 Example:
   cargo xtask cassandra --nodes 3 --dir target/cassandra
-  cargo run --release -- --store cassandra --cassandra-nodes 127.0.0.1:9042   (elsewhere)
+  cargo run --release -- --store cassandra                  # in another shell
   cargo xtask cassandra --nodes 3 -- cargo test --test cassandra -- --ignored
 
 Needs a JDK 17 and Maven: apt-get install -y openjdk-17-jdk-headless maven";
@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// A further line of `cassandra.yaml`, such as `write_request_timeout=200ms`.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_line)]
     yaml: Vec<(String, String)>,
+    /// A further option of the Java machine, such as `--java=-Xlog:gc`.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    java: Vec<String>,
     /// Lets only those clients speak TLS that show a certificate.
     #[arg(long, requires = "tls")]
     client_certificates: bool,
@@ -59,7 +62,7 @@ pub(crate) fn run(options: Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let temporary = tempfile::tempdir().context("make a folder")?;
     let dir = options.dir.unwrap_or_else(|| temporary.path().to_owned());
-    let settings = ClusterSettings {
+    let mut settings = ClusterSettings {
         nodes: options.nodes,
         heap: options.heap,
         first: options.address,
@@ -69,6 +72,7 @@ pub(crate) fn run(options: Options) -> Result<bool> {
         yaml: options.yaml,
         ..ClusterSettings::new(dir)
     };
+    settings.java.extend(options.java);
     let cluster = Cluster::start_telling(settings, &say)?;
     hints(&cluster).iter().for_each(|line| say(line));
     if let Some((program, arguments)) = options.command.split_first() {
@@ -109,6 +113,7 @@ fn hints(cluster: &Cluster) -> Vec<String> {
         format!("nodes           {}", addresses.join(",")),
         format!("data and logs   {}", settings.dir.display()),
     ];
+    lines.push(format!("for tests       {ENVIRONMENT}={}", settings.dir.display()));
     if let Some((name, password)) = settings.login() {
         lines.push(format!("login           {name}, {password}"));
     }

@@ -22,7 +22,7 @@ fn a_node_is_killed_stopped_and_paused_and_goes_on() -> Result<()> {
     ensure!(third.start().is_ok() && third.start().is_err(), "it runs once");
     third.wait_sees(3, UP_MAX)?;
     third.stop()?;
-    ensure!(third.log_tail().contains("Announcing shutdown"), "{}", third.log_tail());
+    ensure!(third.log_tail().contains("Cassandra shutdown complete"), "{}", third.log_tail());
     third.start()?;
     second.pause()?;
     ensure!(second.is_running());

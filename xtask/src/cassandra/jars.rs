@@ -16,18 +16,21 @@ const INSTALL: &str = "apt-get install -y openjdk-17-jdk-headless maven";
 /// time one fetches.
 pub(super) fn fetch(tell: &dyn Fn(&str)) -> Result<PathBuf> {
     check_java()?;
-    let cache = crate::cache::folder(CACHE);
+    fetch_into(&crate::cache::folder(CACHE), tell)
+}
+
+fn fetch_into(cache: &Path, tell: &dyn Fn(&str)) -> Result<PathBuf> {
     let version = version(POM).context("the pom names no version")?;
     let jars = cache.join(format!("cassandra-{version}"));
     if jars.is_dir() {
         return Ok(jars);
     }
-    std::fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
+    std::fs::create_dir_all(cache).with_context(|| format!("make {}", cache.display()))?;
     let lock = File::create(cache.join("fetch.lock")).context("make the lock of the cache")?;
-    tell(&format!("fetching Cassandra {version} (70 MB, once) into {}", jars.display()));
     lock.lock().context("lock the cache")?;
     if !jars.is_dir() {
-        copy(&cache, &jars)?;
+        tell(&format!("fetching Cassandra {version} (70 MB, once) into {}", jars.display()));
+        copy(cache, &jars)?;
     }
     Ok(jars)
 }
@@ -80,11 +83,32 @@ fn version(pom: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn the_pom_names_a_version_of_cassandra_5() {
         assert!(version(POM).is_some_and(|version| version.starts_with("5.0.")));
         assert_eq!(version("<version>1</version>"), None);
+    }
+
+    #[test]
+    #[ignore = "runs Maven: cargo xtask test cassandra"]
+    fn of_two_that_ask_at_once_one_fetches() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let told = AtomicUsize::new(0);
+        let tell = |_: &str| {
+            told.fetch_add(1, Ordering::Relaxed);
+        };
+        let ask = || fetch_into(cache.path(), &tell).expect("fetched");
+        let (first, second) = std::thread::scope(|scope| {
+            let other = scope.spawn(ask);
+            (ask(), other.join().expect("it ends"))
+        });
+        assert_eq!(first, second);
+        assert_eq!(told.into_inner(), 1);
+        assert!(first.join(format!("cassandra-all-{}.jar", version(POM).expect("one"))).is_file());
+        let left = std::fs::read_dir(cache.path()).expect("a folder").count();
+        assert_eq!(left, 2, "the jars and the lock");
     }
 
     #[test]

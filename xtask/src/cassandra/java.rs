@@ -18,6 +18,8 @@ const SCRIPT: &str = include_str!("../../../testbed/cassandra/node");
 const RING_DELAY_MS: u32 = 1000;
 /// How long a node that has no token yet may be silent, twice; on a busy machine it is. ms.
 const QUARANTINE_DELAY_MS: u32 = 60_000;
+/// How long a node that ends waits for others to have heard of it, ms.
+const ANNOUNCE_MS: u32 = 500;
 /// How long after its start a node makes the superuser, and tries again, ms.
 const SUPERUSER_DELAY_MS: u32 = 500;
 
@@ -70,6 +72,7 @@ fn options(place: &Place, index: usize, mark: &str) -> Vec<String> {
         format!("-Dcassandra.ring_delay_ms={RING_DELAY_MS}"),
         format!("-Dcassandra.gossip_quarantine_delay_ms={QUARANTINE_DELAY_MS}"),
         format!("-Dcassandra.superuser_setup_delay_ms={SUPERUSER_DELAY_MS}"),
+        format!("-Dcassandra.shutdown_announce_in_ms={ANNOUNCE_MS}"),
         // The least work that a password may cost: tests connect often.
         "-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4".to_owned(),
         "-Dcassandra-foreground=yes".to_owned(),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::server::wait_for;
 use settings::Place;
 
 pub use certificates::TlsFiles;
@@ -29,6 +30,8 @@ pub use settings::ClusterSettings;
 pub const ENVIRONMENT: &str = "PULSEMESH_TESTBED_CASSANDRA";
 /// Longest wait for all nodes to be up: seconds on an idle machine, minutes beside a build.
 const START_MAX: Duration = Duration::from_secs(300);
+/// Whoever waits to kill the nodes of an owner that is gone has the lock for a moment.
+const LOCK_MAX: Duration = Duration::from_secs(1);
 /// Where nodes talk to each other.
 const STORAGE_PORT: u16 = 7000;
 /// Where the ports of administration begin; more than one cluster may be there.
@@ -104,7 +107,7 @@ impl Cluster {
     }
 
     /// Makes it whole again: lets paused nodes go on, starts those that are gone, and waits until
-    /// each sees all others.
+    /// each sees all others. One that runs with settings of its own keeps them.
     pub fn mend(&self, at_most: Duration) -> Result<()> {
         for node in &self.nodes {
             if node.is_running() {
@@ -127,17 +130,13 @@ impl Cluster {
     fn own(mut settings: ClusterSettings, jars: PathBuf) -> Result<Self> {
         fs::create_dir_all(&settings.dir).context("make the cluster's folder")?;
         settings.dir = settings.dir.canonicalize().context("find the cluster's folder")?;
-        let lock = File::create(Place::lock(&settings.dir)).context("make the lock")?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("a cluster runs in {}", settings.dir.display()),
-            Err(TryLockError::Error(error)) => return Err(error).context("lock the folder"),
-        }
+        let lock = take(&settings.dir)?;
         let before = Place::read(&settings.dir).ok();
         let mut place = Place { settings, jars, jmx_ports: Vec::new() };
         if let Some(before) = before {
             place.check_same(&before)?;
-            kill_all(&Self::new(Arc::new(before), None).nodes)?;
+            let left = Self::new(Arc::new(before), None);
+            left.nodes.iter().try_for_each(Node::kill)?;
         }
         check_free(&place.settings)?;
         place.jmx_ports = jmx_ports(place.settings.nodes)?;
@@ -157,14 +156,20 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.owner.is_some() {
-            // What is left is killed once the lock is free.
-            let _ = kill_all(&self.nodes);
+            for node in &self.nodes {
+                // One that can't be killed here is killed once the lock is free.
+                let _ = node.kill();
+            }
         }
     }
 }
 
-fn kill_all(nodes: &[Node]) -> Result<()> {
-    nodes.iter().try_for_each(Node::kill)
+/// Locks the folder for as long as the file is open.
+fn take(dir: &Path) -> Result<File> {
+    let lock = File::create(Place::lock(dir)).context("make the lock")?;
+    wait_for(LOCK_MAX, "the lock", || lock.try_lock().map(|()| true).map_err(Into::into))
+        .with_context(|| format!("a cluster runs in {}", dir.display()))?;
+    Ok(lock)
 }
 
 fn count(nodes: usize) -> String {

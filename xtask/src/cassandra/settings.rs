@@ -19,7 +19,7 @@ const FILE: &str = "cluster.json";
 pub struct ClusterSettings {
     /// How many nodes, 1 to 3.
     pub nodes: usize,
-    /// Each node's heap as Java writes it, such as `512M`. A node is about 350 MiB larger.
+    /// Each node's heap as Java writes it, such as `512M`. A node is about 400 MiB larger.
     pub heap: String,
     /// Where configuration, data and logs are; started again with the same, it has its data.
     pub dir: PathBuf,
