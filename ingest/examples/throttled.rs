@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use pulsemesh_ingest::cli;
-use pulsemesh_ingest::sink::SinkError;
-use pulsemesh_ingest::store::gated::Gated;
+use pulsemesh_ingest::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
+use pulsemesh_ingest::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 const FLAG: &str = "--rows-per-second";
 
@@ -28,30 +29,20 @@ fn main() -> ExitCode {
         rows_per_second = value;
         arguments.drain(at..at + 2);
     }
-    let pace = Pace { rows_per_second, free_at: Mutex::new(None) };
     cli::main_with(arguments, move |inner| {
-        Arc::new(Gated::new(inner, Box::new(move |batch| pace.wait(batch.len()))))
+        Arc::new(Throttled { inner, rows_per_second, free_at: Mutex::new(None) })
     })
 }
 
-/// Lets rows through at a steady rate.
-struct Pace {
+/// A store that lets rows through at a steady rate.
+#[derive(Debug)]
+struct Throttled {
+    inner: Arc<dyn Store>,
     rows_per_second: u32,
     free_at: Mutex<Option<Instant>>,
 }
 
-impl Pace {
-    fn wait(&self, rows: usize) -> BoxFuture<'static, Result<(), SinkError>> {
-        if self.rows_per_second == 0 {
-            return Box::pin(std::future::pending());
-        }
-        let turn = self.turn(rows);
-        Box::pin(async move {
-            tokio::time::sleep_until(turn).await;
-            Ok(())
-        })
-    }
-
+impl Throttled {
     /// When `rows` more have had their time.
     fn turn(&self, rows: usize) -> Instant {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,5 +50,58 @@ impl Pace {
         let turn = free_at.map_or_else(Instant::now, |free| free.max(Instant::now())) + time;
         *free_at = Some(turn);
         turn
+    }
+}
+
+impl Sink for Throttled {
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(async move {
+            if self.rows_per_second == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep_until(self.turn(batch.len())).await;
+            self.inner.write(batch).await
+        })
+    }
+
+    fn progress(&self, log: LogId) -> Option<Progress> {
+        self.inner.progress(log)
+    }
+
+    fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        self.inner.sync()
+    }
+
+    fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        self.inner.maintain()
+    }
+
+    fn state(&self) -> SinkState {
+        self.inner.state()
+    }
+}
+
+impl Store for Throttled {
+    fn shard_of(&self, tenant: &str, service: &str, event_time_ms: i64, bytes: usize) -> u16 {
+        self.inner.shard_of(tenant, service, event_time_ms, bytes)
+    }
+
+    fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
+        self.inner.pulses(query)
+    }
+
+    fn pulse<'a>(
+        &'a self,
+        tenant: &'a str,
+        id: Uuid,
+    ) -> BoxFuture<'a, Result<Option<Row>, QueryError>> {
+        self.inner.pulse(tenant, id)
+    }
+
+    fn counts<'a>(
+        &'a self,
+        query: &'a CountQuery,
+    ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
+        self.inner.counts(query)
     }
 }

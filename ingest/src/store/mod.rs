@@ -2,7 +2,6 @@
 
 pub mod cassandra;
 pub mod embedded;
-pub mod gated;
 pub mod memory;
 mod newest;
 mod packed;
