@@ -28,6 +28,7 @@ use crate::log::{AppendError, DataDirLock, Log};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
+use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{Drains, SinkLedger};
 use crate::store::Store;
@@ -44,6 +45,8 @@ pub const DEFAULT_TENANT: &str = "default";
 
 /// How long closing waits for writes in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one sink may take to close: a request's time-out, with what it does around it.
+const SINK_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks whether the log's writer is alive.
 const LOG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Scratch space that a thread keeps between requests; a larger one is given back.
@@ -69,6 +72,7 @@ struct Parts {
     drains: Drains,
     reservations: Reservations,
     store: Option<Arc<dyn Store>>,
+    sinks: Vec<Arc<dyn Sink>>,
     metrics: Arc<Metrics>,
     clock: Clock,
     retention_ms: i64,
@@ -220,6 +224,15 @@ impl Ingestor {
         parts.closing.store(true, Ordering::Release);
         // First the drains, which note in the log what they have finished.
         parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
+        for sink in &parts.sinks {
+            match tokio::time::timeout(SINK_CLOSE_TIMEOUT, sink.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(error = format!("{error:#}"), "close of a sink failed");
+                }
+                Err(_elapsed) => tracing::warn!("a sink did not close in time"),
+            }
+        }
         let log = parts.log.clone();
         blocking(move || log.close()).await?;
         let reservations = parts.reservations.clone();

@@ -101,6 +101,7 @@ impl Ingestor {
             drains,
             reservations,
             store: builder.store,
+            sinks: builder.sinks.into_iter().map(|sink| sink.sink).collect(),
             metrics: builder.metrics,
             clock: builder.clock,
             retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),

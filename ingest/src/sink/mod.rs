@@ -92,6 +92,12 @@ pub trait Sink: Send + Sync + Debug + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Brings what it holds back to its end. Called once, after the last write, when the process
+    /// stops in order; given up after some seconds.
+    fn close(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Puts its house in order, such as letting go of what is older than it keeps. Called about
     /// once a minute.
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {

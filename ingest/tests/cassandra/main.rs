@@ -1,6 +1,7 @@
 //! Tests against a real Cassandra of three nodes that the environment names, one after the
 //! other: `cargo xtask test cassandra`. Each makes the cluster whole before it begins.
 
+mod connect;
 mod flow;
 mod nodes;
 mod outage;

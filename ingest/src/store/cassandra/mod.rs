@@ -93,7 +93,7 @@ impl CassandraStore {
         let sums = Arc::new(sums);
         let link = Link::open(Arc::clone(&settings), metrics.clone());
         let link = Arc::new(link.map_err(OpenError::Threads)?);
-        let pace = Pace::new(settings.requests_max);
+        let pace = Pace::new(settings.requests_max, &metrics);
         let writer = Writer::new(Arc::clone(&link), pace, Arc::clone(&sums), &settings, &metrics);
         let mut flusher = JoinSet::new();
         if let Some(handle) = link.handle() {
@@ -140,6 +140,16 @@ impl Sink for CassandraStore {
     /// What is counted survives in a file of its own: the database need not be asked.
     fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async { self.sums.keep().await.context("keep counts failed") })
+    }
+
+    /// The last sums: the directory may go with the process.
+    fn close(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async {
+            if let Ok(live) = self.link.live() {
+                self.sums.flush(&live).await.context("write counts failed")?;
+            }
+            self.sync().await
+        })
     }
 
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {

@@ -67,7 +67,10 @@ fn tls_error(error: &io::Error) -> Option<&TlsError> {
 fn of_tls(error: &TlsError, settings: &CassandraSettings) -> String {
     let ca = settings.tls.as_ref().map(|tls| tls.ca.display().to_string()).unwrap_or_default();
     match error {
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        TlsError::InvalidCertificate(
+            // The second: by another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => {
             format!("a node's certificate is not signed by the CA in {ca}")
         }
         TlsError::InvalidCertificate(

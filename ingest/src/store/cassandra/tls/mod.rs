@@ -178,3 +178,6 @@ impl ServerCertVerifier for Verifier {
         self.chain.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;
