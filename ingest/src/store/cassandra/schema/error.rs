@@ -135,13 +135,17 @@ fn is_contended(source: &ExecutionError) -> bool {
     }
 }
 
-/// Whether a node of Cassandra lists a table whose files it has not opened yet.
+/// Whether a node of Cassandra lists a table whose files it has not opened yet, or was asked for
+/// one that it has not heard of.
 fn is_opening(source: &ExecutionError) -> bool {
-    match source {
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
-            DbError::ServerError,
-            text,
-        )) => text.contains("Unknown CF"),
+    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, text)) = source else {
+        return false;
+    };
+    match error {
+        DbError::ServerError => text.contains("Unknown CF"),
+        DbError::ReadFailure { .. } | DbError::WriteFailure { .. } => {
+            text.contains("INCOMPATIBLE_SCHEMA")
+        }
         _ => false,
     }
 }
@@ -159,7 +163,8 @@ mod tests {
     use super::*;
 
     fn request(error: DbError) -> SchemaError {
-        let attempt = RequestAttemptError::DbError(error, "Unknown CF 1".to_owned());
+        let text = "1 failures: INCOMPATIBLE_SCHEMA; Unknown CF 1".to_owned();
+        let attempt = RequestAttemptError::DbError(error, text);
         failed("lock the tables")(ExecutionError::LastAttemptError(attempt))
     }
 
@@ -177,6 +182,14 @@ mod tests {
         check(SchemaError::NoAgreement { source: None }, Again::Soon);
         check(request(timeout(WriteType::Cas)), Again::Soon);
         check(request(DbError::ServerError), Again::Soon);
+        let failure = DbError::ReadFailure {
+            consistency: Consistency::LocalQuorum,
+            received: 1,
+            required: 2,
+            numfailures: 1,
+            data_present: true,
+        };
+        check(request(failure), Again::Soon);
         check(request(timeout(WriteType::Simple)), Again::Later);
         check(request(DbError::Overloaded), Again::Later);
         check(request(DbError::Invalid), Again::Later);

@@ -8,7 +8,9 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// The longest time to live that the databases take: 20 years.
+/// The longest time to live that the databases take: 20 years. Cassandra 5 also refuses a row
+/// that would expire after 2038-01-19, unless its storage is set to be its own alone: that is
+/// for who binds a row's time to live.
 const LIVE_SECONDS_MAX: u64 = 20 * 365 * DAY;
 /// Fewest windows in a retention: what is on disk after its time is at most one window, a 20th.
 /// With the sizes below there are at most 40; Scylla refuses more than 50.
