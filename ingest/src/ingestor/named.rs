@@ -25,9 +25,17 @@ const IN_FLIGHT_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Sofar {
     pub(super) receipt: Receipt,
     /// What it has put into the log or the buffer.
-    pub(super) logged: Vec<Numbers>,
+    pub(super) logged: Vec<Logged>,
     /// Events that were accepted earlier, with their ids.
     pub(super) repeats: Vec<(usize, Uuid)>,
+}
+
+/// Pulses that were given numbers.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) numbers: Numbers,
+    /// The place in the request of each, in the order of the numbers.
+    pub(super) indexes: Vec<usize>,
 }
 
 impl Sofar {
@@ -140,7 +148,9 @@ impl Parts {
         match logged {
             Ok(numbers) => {
                 sofar.receipt.accepted += fresh.len();
-                sofar.logged.extend(numbers);
+                let indexes = || events().map(|event| event.index).collect();
+                let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
+                sofar.logged.extend(logged);
                 Ok(None)
             }
             // Others were accepted already, so the request has an answer, and each of these

@@ -15,9 +15,10 @@ use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
 const TAKES: u8 = 0;
 const STUCK: u8 = 1;
 const REFUSES_ROWS: u8 = 2;
+const REFUSES_BAD: u8 = 3;
 
-/// A memory store that can be told to hang, or to refuse every row. Each row is to be spread in
-/// another way.
+/// A memory store that can be told to hang, or to refuse every row or those of a service `bad`.
+/// Each row is to be spread in another way.
 #[derive(Debug)]
 struct Scripted {
     inner: MemoryStore,
@@ -30,12 +31,20 @@ impl Sink for Scripted {
         Box::pin(async move {
             match self.mode.load(Ordering::SeqCst) {
                 STUCK => std::future::pending().await,
-                REFUSES_ROWS => {
+                TAKES => self.inner.write(batch).await,
+                mode => {
                     let message = "as told".to_owned();
                     let fault = |index| RowFault { index, code: "told", message: message.clone() };
-                    Err(SinkError::RowFaults((0..batch.len()).map(fault).collect()))
+                    let is_refused = |at: &usize| {
+                        let row = batch.row(*at);
+                        mode == REFUSES_ROWS || row.is_some_and(|row| row.entry.service == "bad")
+                    };
+                    let faults: Vec<_> = (0..batch.len()).filter(is_refused).map(fault).collect();
+                    if faults.is_empty() {
+                        return self.inner.write(batch).await;
+                    }
+                    Err(SinkError::RowFaults(faults))
                 }
-                _ => self.inner.write(batch).await,
             }
         })
     }
@@ -196,12 +205,34 @@ async fn stored_is_never_said_of_what_is_not() {
 
     let (ingestor, _) = started(directory.path(), REFUSES_ROWS);
     let bad = r#"{"service":"s","event_id":"bad"}"#;
-    let dead = ingestor.submit(submission(bad, None, Ack::Stored)).await;
-    assert_eq!(dead.expect_err("refused").reject.code, Code::DeadLettered);
+    let dead = ingestor.submit(submission(bad, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((dead.accepted, codes(&dead)), (0, vec![(0, Code::DeadLettered)]));
     let again = ingestor.submit(submission(bad, None, Ack::Stored)).await.expect("judged");
     assert_eq!(codes(&again), [(0, Code::DeadLettered)]);
     assert_eq!(ingestor.dead_letters(), 2);
     assert!(ingestor.ledger().iter().all(SinkLedger::is_balanced));
+    ingestor.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_stored_batch_tells_which_of_its_events_became_dead_letters() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ingestor, store) = started(directory.path(), REFUSES_BAD);
+    let body = r#"[{"service":"bad","event_id":"a"},{"service":"s"},{"service":""},
+        {"service":"bad"},{"service":"s","event_id":"b"},{"service":"bad","event_id":"a"},
+        {"service":"s"}]"#;
+    let dead = Code::DeadLettered;
+    let errors = vec![(0, dead), (2, Code::EmptyService), (3, dead), (5, dead)];
+    let receipt = ingestor.submit(submission(body, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((receipt.accepted, receipt.duplicates), (3, 0));
+    assert_eq!(codes(&receipt), errors);
+    let has_id: Vec<_> = receipt.ids.iter().map(Option::is_some).collect();
+    assert_eq!(has_id, [false, true, false, false, true, false, true]);
+    assert_eq!(store.inner.len(), 3);
+
+    let again = ingestor.submit(submission(body, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((again.accepted, again.duplicates, codes(&again)), (2, 1, errors));
+    assert_eq!((store.inner.len(), ingestor.dead_letters()), (5, 3));
     ingestor.close().await.expect("closes");
 }
 
