@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::text::{write_number, write_string};
+use crate::text::{write_name, write_number, write_string};
 
 /// Longest service, kind, status, user, SKU or unit, in bytes. One length byte in the log;
 /// longer names are nearly always a value that belongs in the metadata.
@@ -138,26 +138,10 @@ impl<'a> Pulse<'a> {
     }
 
     fn write_parts(&self, out: &mut Vec<u8>) {
-        if let Some(usage) = &self.usage {
-            write_name(out, "usage");
-            out.extend_from_slice(b"{\"sku\":");
-            write_string(out, &usage.sku);
-            write_name(out, "unit");
-            write_string(out, &usage.unit);
-            write_name(out, "amount");
-            write_string(out, &usage.amount.to_string());
-            out.push(b'}');
+        if let Some(Usage { sku, unit, amount }) = &self.usage {
+            write_usage(out, sku, unit, amount);
         }
-        if !self.metadata.is_empty() {
-            write_name(out, "metadata");
-            for (index, (key, value)) in self.metadata.iter().enumerate() {
-                out.push(if index == 0 { b'{' } else { b',' });
-                write_string(out, key);
-                out.push(b':');
-                write_string(out, value);
-            }
-            out.push(b'}');
-        }
+        write_metadata(out, &self.metadata);
         if let Some(payload) = &self.payload {
             write_name(out, "payload");
             out.extend_from_slice(payload.as_bytes());
@@ -165,10 +149,31 @@ impl<'a> Pulse<'a> {
     }
 }
 
-fn write_name(out: &mut Vec<u8>, name: &str) {
-    out.push(b',');
-    write_string(out, name);
-    out.push(b':');
+/// Appends the field `usage` of an object.
+pub(crate) fn write_usage(out: &mut Vec<u8>, sku: &str, unit: &str, amount: &Decimal) {
+    write_name(out, "usage");
+    out.extend_from_slice(b"{\"sku\":");
+    write_string(out, sku);
+    write_name(out, "unit");
+    write_string(out, unit);
+    write_name(out, "amount");
+    write_string(out, &amount.to_string());
+    out.push(b'}');
+}
+
+/// Appends the field `metadata` of an object, where there is any.
+pub(crate) fn write_metadata<T: AsRef<str>>(out: &mut Vec<u8>, metadata: &[(T, T)]) {
+    if metadata.is_empty() {
+        return;
+    }
+    write_name(out, "metadata");
+    for (index, (key, value)) in metadata.iter().enumerate() {
+        out.push(if index == 0 { b'{' } else { b',' });
+        write_string(out, key.as_ref());
+        out.push(b':');
+        write_string(out, value.as_ref());
+    }
+    out.push(b'}');
 }
 
 /// An amount of something that is billed.

@@ -47,8 +47,8 @@ pub const DEFAULT_TENANT: &str = "default";
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one sink may take to close: a request's time-out, with what it does around it.
 const SINK_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks whether the log's writer is alive.
-const LOG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks whether the threads that write files are alive.
+const THREADS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Scratch space that a thread keeps between requests; a larger one is given back.
 const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
 
@@ -195,16 +195,21 @@ impl Ingestor {
     pub async fn died(&self) -> String {
         tokio::select! {
             part = self.parts.drains.died() => part,
-            () = self.log_closes() => "log-writer".to_owned(),
+            thread = self.thread_ends() => thread.to_owned(),
         }
     }
 
-    async fn log_closes(&self) {
+    async fn thread_ends(&self) -> &'static str {
         loop {
-            tokio::time::sleep(LOG_LOOK_INTERVAL).await;
-            let closing = self.parts.closing.load(Ordering::Acquire);
-            if !closing && self.parts.log.refusal() == Some(AppendError::Closed) {
-                return;
+            tokio::time::sleep(THREADS_LOOK_INTERVAL).await;
+            if self.parts.closing.load(Ordering::Acquire) {
+                continue;
+            }
+            if self.parts.log.refusal() == Some(AppendError::Closed) {
+                return "log-writer";
+            }
+            if self.parts.reservations.has_died() {
+                return "reservations";
             }
         }
     }

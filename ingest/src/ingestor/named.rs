@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::code::{Code, Reject};
-use crate::log::{AppendError, Ticket};
+use crate::log::AppendError;
 use crate::reservation::{Claim, Reserved, Wanted};
 use crate::sink::source::Source;
 use crate::submission::{Ack, EventError, Receipt, Refusal, Submission};
 
 use super::judge::{Named, Rules, frame_named};
-use super::place::{Numbers, Placed};
+use super::place::{Append, Numbers, Placed};
 use super::{Parts, with_scratch};
 
 /// How long a repeat waits for the first to be answered before it is told to come back: longer
@@ -171,24 +171,24 @@ impl Parts {
         reserved: Reserved,
         level: Ack,
     ) -> Result<Option<Numbers>, Refusal> {
-        let Placed::Log { ticket, pulses } = placed else {
+        let Placed::Log { append, pulses } = placed else {
             reserved.commit();
             return self.placed(placed).await;
         };
         if level == Ack::Memory {
             // What was asked for is less than the log gives: it is not waited for.
-            self.finish_later(ticket, reserved);
+            self.finish_later(append, reserved);
             return Ok(None);
         }
-        let mut logging = Logging { parts: self, ticket: Some((ticket, reserved)) };
+        let mut logging = Logging { parts: self, append: Some((append, reserved)) };
         let first_seq = logging.logged().await.map_err(|error| self.refusal_of(error))?;
         Ok(Some(Numbers { source: Source::Log, first_seq, pulses }))
     }
 
-    fn finish_later(&self, ticket: Ticket, reserved: Reserved) {
+    fn finish_later(&self, mut append: Append, reserved: Reserved) {
         // Ends with the group's sync, which the log answers in any case, if only by closing.
         self.background.finish(async move {
-            if ticket.await.is_ok() {
+            if append.logged().await.is_ok() {
                 reserved.commit();
             }
         });
@@ -216,17 +216,17 @@ fn sort(reserved: &Reserved, named: &[Named], may_wait: bool, sofar: &mut Sofar)
     sorted
 }
 
-/// A ticket and the keys that hang on it.
+/// An append and the keys that hang on it.
 struct Logging<'p> {
     parts: &'p Parts,
-    ticket: Option<(Ticket, Reserved)>,
+    append: Option<(Append, Reserved)>,
 }
 
 impl Logging<'_> {
     async fn logged(&mut self) -> Result<u64, AppendError> {
-        let Some((ticket, _)) = &mut self.ticket else { return Err(AppendError::Closed) };
-        let outcome = ticket.await;
-        if let Some((_, reserved)) = self.ticket.take()
+        let Some((append, _)) = &mut self.append else { return Err(AppendError::Closed) };
+        let outcome = append.logged().await;
+        if let Some((_, reserved)) = self.append.take()
             && outcome.is_ok()
         {
             reserved.commit();
@@ -237,8 +237,8 @@ impl Logging<'_> {
 
 impl Drop for Logging<'_> {
     fn drop(&mut self) {
-        if let Some((ticket, reserved)) = self.ticket.take() {
-            self.parts.finish_later(ticket, reserved);
+        if let Some((append, reserved)) = self.append.take() {
+            self.parts.finish_later(append, reserved);
         }
     }
 }

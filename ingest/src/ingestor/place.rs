@@ -1,10 +1,12 @@
 //! Where accepted frames go, and when they are there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Fill;
 use crate::code::Code;
 use crate::log::{AppendError, Ticket};
+use crate::sink::shares::TenantShare;
 use crate::sink::source::Source;
 use crate::submission::{Ack, Refusal};
 
@@ -22,9 +24,29 @@ pub(super) enum Placed {
     /// In the memory buffer from this number on.
     Memory { first_seq: u64, pulses: u64 },
     /// In the log's pending group.
-    Log { ticket: Ticket, pulses: u64 },
+    Log { append: Append, pulses: u64 },
     /// Nowhere: the buffer was full, and the settings say to drop.
     Dropped,
+}
+
+/// Frames that wait for the log's sync.
+#[derive(Debug)]
+pub(super) struct Append {
+    ticket: Ticket,
+    share: Arc<TenantShare>,
+    bytes: u64,
+}
+
+impl Append {
+    /// Returns the first number once the frames are synced. What fails is no longer held by its
+    /// tenant.
+    pub(super) async fn logged(&mut self) -> Result<u64, AppendError> {
+        let outcome = (&mut self.ticket).await;
+        if outcome.is_err() {
+            self.share.undo(self.bytes);
+        }
+        outcome
+    }
 }
 
 /// Numbers that a request was given.
@@ -58,8 +80,8 @@ impl Parts {
         let bytes = frames.len() as u64;
         self.admit_to_log(tenant, bytes)?;
         let ticket = self.log.append(frames, pulses).map_err(|error| self.refusal_of(error))?;
-        self.drains.shares().add(tenant, bytes);
-        Ok(Placed::Log { ticket, pulses })
+        let share = self.drains.shares().add(tenant, bytes);
+        Ok(Placed::Log { append: Append { ticket, share, bytes }, pulses })
     }
 
     /// Refuses what the log's budget has no room for.
@@ -91,8 +113,8 @@ impl Parts {
             Placed::Memory { first_seq, pulses } => {
                 Some(Numbers { source: Source::Memory, first_seq, pulses })
             }
-            Placed::Log { ticket, pulses } => {
-                let first_seq = ticket.await.map_err(|error| self.refusal_of(error))?;
+            Placed::Log { mut append, pulses } => {
+                let first_seq = append.logged().await.map_err(|error| self.refusal_of(error))?;
                 Some(Numbers { source: Source::Log, first_seq, pulses })
             }
         })

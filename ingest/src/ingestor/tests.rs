@@ -17,8 +17,8 @@ const STUCK: u8 = 1;
 const REFUSES_ROWS: u8 = 2;
 const REFUSES_BAD: u8 = 3;
 
-/// A memory store that can be told to hang, or to refuse every row or those of a service `bad`. Each row is to be spread in
-/// another way.
+/// A memory store that can be told to hang, or to refuse every row or those of a service `bad`.
+/// Each row is to be spread in another way.
 #[derive(Debug)]
 struct Scripted {
     inner: MemoryStore,

@@ -154,6 +154,12 @@ impl Reservations {
         self.shared.sync_up_to(seq)
     }
 
+    /// Whether the thread that keeps the table on disk has ended unasked: nothing is journaled
+    /// or forgotten any more, and the log can't be either.
+    pub fn has_died(&self) -> bool {
+        self.shared.has_died()
+    }
+
     /// What is there to be seen.
     pub fn stats(&self) -> ReservationStats {
         let table = self.shared.table();

@@ -169,6 +169,14 @@ impl Shared {
         }
     }
 
+    /// Whether the thread has ended unasked.
+    pub(super) fn has_died(&self) -> bool {
+        let thread = self.progress.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = thread.as_ref().is_some_and(JoinHandle::is_finished);
+        drop(thread);
+        ended && !self.progress.lock().stop
+    }
+
     /// Tells the thread to end after a last tick.
     pub(super) fn ask_to_stop(&self) {
         self.progress.lock().stop = true;

@@ -71,7 +71,7 @@ impl Answer {
             status,
             media: Media::Problem,
             body,
-            retry_after_s: retry_after_s(status, retry_after, jitter),
+            retry_after_s: retry_after_s(reject.code, retry_after, jitter),
             allow: None,
         }
     }
@@ -121,7 +121,7 @@ fn batch(receipt: &Receipt, ids: bool, jitter: f64) -> Answer {
         body.push(b',');
         write_counts(&mut body, receipt, ids);
         body.push(b'}');
-        let retry_after_s = retry_after_s(status, None, jitter);
+        let retry_after_s = retry_after_s(reject.code, None, jitter);
         return Answer { media: Media::Problem, retry_after_s, ..Answer::json(status, body) };
     }
     let mut body = Vec::with_capacity(128 + if ids { receipt.ids.len() * 39 } else { 0 });
@@ -224,10 +224,14 @@ fn open_problem(reject: &Reject, status: u16) -> Vec<u8> {
     }
     out.extend_from_slice(b"\",\"status\":");
     out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-    for part in [",\"code\":\"", code, "\",\"detail\":"] {
+    for part in [",\"code\":\"", code, "\""] {
         out.extend_from_slice(part.as_bytes());
     }
-    write_string(&mut out, cut(&reject.message));
+    // Where nothing is known beyond the code, its title has said it.
+    if reject.message != reject.code.title() {
+        out.extend_from_slice(b",\"detail\":");
+        write_string(&mut out, cut(&reject.message));
+    }
     out
 }
 
@@ -237,9 +241,11 @@ fn cut(message: &str) -> &str {
 }
 
 /// Seconds to stay away: rounded up, at least 1, and up to half as much again by `jitter`, so
-/// that the clients refused together do not come back together.
-fn retry_after_s(status: u16, wanted: Option<Duration>, jitter: f64) -> Option<u64> {
-    if !matches!(status, 409 | 429 | 503) {
+/// that the clients refused together do not come back together. `None` where waiting does not
+/// help.
+fn retry_after_s(code: Code, wanted: Option<Duration>, jitter: f64) -> Option<u64> {
+    let passes = matches!(code.status(), 409 | 429 | 503) && code != Code::AckNotAvailable;
+    if !passes {
         return wanted.map(|wanted| wanted.as_secs().clamp(1, RETRY_AFTER_S_MAX));
     }
     let wanted = wanted.unwrap_or(Duration::from_secs(1)).as_secs_f64();

@@ -54,7 +54,8 @@ fn one_refused_pulse_is_a_problem_with_its_own_status() {
         assert_eq!(body["title"], code.title());
         assert_eq!(body["detail"], "because \"quotes\" and \n lines");
         assert!(body["type"].as_str().is_some_and(|url| url.ends_with(code.as_str())));
-        assert_eq!(answer.retry_after_s.is_some(), matches!(code.status(), 409 | 429 | 503));
+        let passes = matches!(code.status(), 409 | 429 | 503) && *code != Code::AckNotAvailable;
+        assert_eq!(answer.retry_after_s.is_some(), passes);
     }
 }
 
@@ -117,6 +118,13 @@ fn a_batch_of_which_all_became_dead_letters_says_so() {
     let answer = Answer::receipt(&receipt(Ack::Stored, 0, 0, errors), false, 0.0);
     assert_eq!((answer.status, &body(&answer)["code"]), (422, &json!("dead_lettered")));
     assert_eq!(body(&answer)["errors"][1]["index"], 1);
+}
+
+#[test]
+fn a_problem_without_more_to_say_than_its_title_has_no_detail() {
+    let answer = Answer::refusal(&Code::LogFull.into(), 0.0);
+    assert_eq!(body(&answer)["title"], Code::LogFull.title());
+    assert!(body(&answer).get("detail").is_none());
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //! runtime, a bounded number at once, so that reading never holds up accepting.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use crate::clock::now_us;
 use crate::code::{Code, Reject};
 use crate::pulse;
 use crate::query::answer::{PAGE_BYTES_SOFT, PageWriter};
@@ -80,7 +81,7 @@ async fn ask<I: Intake>(
     call: Call<'_>,
 ) -> Result<Reply, Refusal> {
     let query = call.parts.uri.query();
-    let now_ms = now_ms();
+    let now_ms = now_us() / 1000;
     let Some(store) = shared.app.intake.store() else {
         return Err(Reject::new(Code::StoreUnavailable, "there is no store to ask").into());
     };
@@ -108,11 +109,6 @@ async fn ask<I: Intake>(
             }
         },
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Runs a query when it is its turn, within the time that it may take, and answers with what it

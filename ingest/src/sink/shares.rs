@@ -53,6 +53,13 @@ impl TenantShare {
         }
     }
 
+    /// What was added came to nothing: it is as if all had finished it.
+    pub(crate) fn undo(&self, bytes: u64) {
+        for sink in 0..self.finished.len() {
+            self.finish(sink, bytes);
+        }
+    }
+
     fn held(&self) -> u64 {
         let added = self.added.load(Ordering::Relaxed);
         let slowest = self.finished.iter().map(|finished| finished.load(Ordering::Relaxed)).min();
@@ -68,8 +75,10 @@ impl Shares {
     }
 
     /// Bytes of frames that were accepted for a tenant; called once for each append.
-    pub fn add(&self, tenant: &str, bytes: u64) {
-        self.tenant(tenant).added.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn add(&self, tenant: &str, bytes: u64) -> Arc<TenantShare> {
+        let share = self.tenant(tenant);
+        share.added.fetch_add(bytes, Ordering::Relaxed);
+        share
     }
 
     /// Bytes that a tenant holds.
@@ -158,6 +167,9 @@ mod tests {
         share.finish(0, 70);
         share.finish(1, 60);
         assert_eq!((shares.held("a"), shares.holders()), (0, 0));
+        shares.add("a", 20);
+        shares.add("a", 30).undo(30);
+        assert_eq!((shares.held("a"), shares.holders()), (20, 1));
     }
 
     #[test]

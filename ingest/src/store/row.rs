@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::code::Reject;
 use crate::decode::decode_event;
 use crate::log::frame::Record;
-use crate::pulse::Pulse;
+use crate::pulse::{Pulse, write_metadata, write_usage};
+use crate::text::{write_name, write_string};
 
 use super::{Row, RowUsage};
 
@@ -67,7 +68,7 @@ impl Row {
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         out.extend_from_slice(b"{\"id\":");
-        put_text(out, self.id.hyphenated().encode_lower(&mut id));
+        write_string(out, self.id.hyphenated().encode_lower(&mut id));
         put_text_field(out, "tenant", Some(&self.tenant));
         put_text_field(out, "service", Some(&self.service));
         put_text_field(out, "kind", Some(&self.kind));
@@ -77,56 +78,28 @@ impl Row {
         put_text_field(out, "status", self.status.as_deref());
         put_number_field(out, "value", self.value);
         put_text_field(out, "user", self.user.as_deref());
-        self.put_usage(out);
-        self.put_metadata(out);
+        if let Some(RowUsage { sku, unit, amount }) = &self.usage {
+            write_usage(out, sku, unit, amount);
+        }
+        write_metadata(out, &self.metadata);
         if let Some(payload) = &self.payload {
-            put_name(out, "payload");
+            write_name(out, "payload");
             out.extend_from_slice(payload.as_bytes());
         }
         out.push(b'}');
     }
-
-    fn put_usage(&self, out: &mut Vec<u8>) {
-        let Some(usage) = &self.usage else { return };
-        put_name(out, "usage");
-        out.extend_from_slice(b"{\"sku\":");
-        put_text(out, &usage.sku);
-        put_text_field(out, "unit", Some(&usage.unit));
-        put_text_field(out, "amount", Some(&usage.amount.to_string()));
-        out.push(b'}');
-    }
-
-    fn put_metadata(&self, out: &mut Vec<u8>) {
-        if self.metadata.is_empty() {
-            return;
-        }
-        put_name(out, "metadata");
-        for (index, (key, value)) in self.metadata.iter().enumerate() {
-            out.push(if index == 0 { b'{' } else { b',' });
-            put_text(out, key);
-            out.push(b':');
-            put_text(out, value);
-        }
-        out.push(b'}');
-    }
-}
-
-fn put_name(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
 }
 
 fn put_text_field(out: &mut Vec<u8>, name: &str, text: Option<&str>) {
     if let Some(text) = text {
-        put_name(out, name);
-        put_text(out, text);
+        write_name(out, name);
+        write_string(out, text);
     }
 }
 
 fn put_number_field(out: &mut Vec<u8>, name: &str, number: Option<f64>) {
     let Some(number) = number.filter(|number| number.is_finite()) else { return };
-    put_name(out, name);
+    write_name(out, name);
     // A whole number reads as it was most likely sent; within 2^53 it is exact either way.
     let whole = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
     if whole && (number != 0.0 || number.is_sign_positive()) {
@@ -137,46 +110,11 @@ fn put_number_field(out: &mut Vec<u8>, name: &str, number: Option<f64>) {
 }
 
 fn put_time_field(out: &mut Vec<u8>, name: &str, time_ms: i64) {
-    put_name(out, name);
+    write_name(out, name);
     // Accepted times lie near the present; one that no calendar has is shown as its end.
     let end = if time_ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let time = Timestamp::from_millisecond(time_ms).unwrap_or(end);
     out.extend_from_slice(format!("\"{time:.3}\"").as_bytes());
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain_from..at]);
-        plain_from = at + 1;
-        put_escaped(out, byte);
-    }
-    out.extend_from_slice(&bytes[plain_from..]);
-    out.push(b'"');
-}
-
-fn put_escaped(out: &mut Vec<u8>, byte: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
 }
 
 #[cfg(test)]

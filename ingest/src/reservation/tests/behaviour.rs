@@ -311,3 +311,17 @@ fn a_request_in_flight_holds_back_what_files_are_said_to_contain() {
     keeper.tick(12).expect("no faults");
     assert_eq!(keeper.covered, 12);
 }
+
+#[test]
+fn the_death_of_the_thread_is_told_and_its_end_is_not() {
+    let begin = || open(&sim(), &TestClock::new());
+    let dying = begin().start(|| panic!("as told")).expect("a thread");
+    let begun = std::time::Instant::now();
+    while !dying.has_died() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody was told");
+        std::thread::yield_now();
+    }
+    let closing = begin().start(|| 0).expect("a thread");
+    closing.close().expect("closes");
+    assert!(!closing.has_died());
+}

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use crate::clock::now_us;
 use crate::sink::batch::Batch;
 use crate::sink::dead_letter::{Attempt, HISTORY_MAX, Letter, MESSAGE_BYTES_MAX};
 use crate::sink::shares::TenantShare;
@@ -323,8 +324,7 @@ impl Piece {
 
 impl History {
     fn add(&mut self, error: &SinkError, rows: usize) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_us = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        let at_us = now_us();
         if self.attempts == 0 {
             self.first_at_us = at_us;
         }

@@ -19,7 +19,7 @@ mod state;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
+use crate::clock::{Clock, system_clock};
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
@@ -38,17 +39,6 @@ use state::{State, UseError};
 const WRITES_MAX: usize = 4;
 /// Queries that read at a time; more wait. Each holds a page and a block.
 const READS_MAX: usize = 4;
-
-/// Tells the time, in milliseconds since 1970 in UTC.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// The clock of the operating system.
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
-}
 
 /// How an embedded store is kept.
 #[derive(Clone)]

@@ -141,9 +141,14 @@ impl State {
         Place {
             database,
             held: held.map(|known| known.progress.finished).unwrap_or_default(),
-            expired_ms: (self.settings.clock)().saturating_sub(self.retention_ms),
+            expired_ms: self.expired_ms(),
             window_ms: self.window_ms,
         }
+    }
+
+    /// Rows that were received before this need not be kept.
+    fn expired_ms(&self) -> i64 {
+        ((self.settings.clock)() / 1000).saturating_sub(self.retention_ms)
     }
 
     pub(super) fn progress(&self, log: LogId) -> Option<LogProgress> {
@@ -157,7 +162,7 @@ impl State {
     }
 
     pub(super) fn sweep(&self) -> Result<usize, UseError> {
-        let end_ms = (self.settings.clock)().saturating_sub(self.retention_ms);
+        let end_ms = self.expired_ms();
         let swept = self.using(|database| {
             let mut committer = self.lock_committer();
             committer.forget_counts();

@@ -204,7 +204,7 @@ fn another_retention_keeps_what_is_there() {
         (0..60).map(|number| Spec::new(number, NOW_MS - number as i64 * HOUR_MS / 4)).collect();
     for (round, hours) in [24, 7, 300].into_iter().enumerate() {
         let settings = EmbeddedSettings {
-            clock: Arc::new(|| NOW_MS - 20 * HOUR_MS),
+            clock: Arc::new(|| (NOW_MS - 20 * HOUR_MS) * 1000),
             free_bytes_min: 0,
             ..EmbeddedSettings::new(Duration::from_secs(hours * 3600))
         };

@@ -165,7 +165,7 @@ impl Embedded {
 pub(crate) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
     let now_ms = Arc::clone(now_ms);
     EmbeddedSettings {
-        clock: Arc::new(move || now_ms.load(Ordering::SeqCst)),
+        clock: Arc::new(move || now_ms.load(Ordering::SeqCst) * 1000),
         free_bytes_min: 0,
         ..EmbeddedSettings::new(RETENTION)
     }

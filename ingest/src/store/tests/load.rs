@@ -89,7 +89,7 @@ fn log_of(load: Load, start: u64) -> TestLog {
 fn measure(name: &str, load: Load) {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = EmbeddedSettings {
-        clock: Arc::new(|| NOW_MS),
+        clock: Arc::new(|| NOW_MS * 1000),
         ..EmbeddedSettings::new(Duration::from_secs(30 * 24 * 3600))
     };
     let store = EmbeddedStore::open(directory.path(), settings).expect("a store");
@@ -143,7 +143,7 @@ fn measure(name: &str, load: Load) {
     queries(&runtime, &*store, load);
     drop(store);
     let settings = EmbeddedSettings {
-        clock: Arc::new(|| NOW_MS),
+        clock: Arc::new(|| NOW_MS * 1000),
         ..EmbeddedSettings::new(Duration::from_secs(30 * 24 * 3600))
     };
     let start = Instant::now();
