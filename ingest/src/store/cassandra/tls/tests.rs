@@ -120,10 +120,10 @@ fn a_node_is_believed_by_its_chain_and_its_name() {
     let all = ours.pem() + &foreign.pem();
     let sound = Ok(());
     let cases = [
-        (&ours, ours.pem(), "127.0.0.1", VALID, true, sound.clone()),
-        (&ours, ours.pem(), "db.mesh.example", VALID, true, sound.clone()),
-        (&ours, all, "db.mesh.example", VALID, true, sound.clone()),
-        (&ours, ours.pem(), "*.mesh.example", VALID, true, sound.clone()),
+        (&ours, ours.pem(), "127.0.0.1", VALID, true, sound),
+        (&ours, ours.pem(), "db.mesh.example", VALID, true, sound),
+        (&ours, all, "db.mesh.example", VALID, true, sound),
+        (&ours, ours.pem(), "*.mesh.example", VALID, true, sound),
         (&ours, ours.pem(), "127.0.0.2", VALID, true, Err("not valid for name")),
         (&ours, ours.pem(), "other.example", VALID, true, Err("not valid for name")),
         (&ours, ours.pem(), "other.example", VALID, false, sound),
