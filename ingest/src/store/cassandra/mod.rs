@@ -25,21 +25,24 @@ mod tls;
 mod write;
 mod writers;
 
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
-use crate::fs::{Fs, OsFs};
+use crate::fs::OsFs;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
-use counts::Sums;
+use counts::{FlushError, Sums};
+use error::{Class, classify};
 use link::Link;
 use metrics::CassandraMetrics;
 use pace::Pace;
@@ -47,10 +50,8 @@ use settings::CassandraSettings;
 use sharder::Sharder;
 use write::Writer;
 
-/// How often sums that changed are written: counts are this far behind the rows.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// Longest time of one such write; the next takes up what it left.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two times that counts are written: how late they may be.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a store was not opened. A database that is away is no reason: it is waited for.
 #[derive(Debug, Error)]
@@ -58,27 +59,26 @@ pub enum OpenError {
     /// The threads of the driver could not be started.
     #[error("start of the database's threads failed")]
     Threads(#[source] io::Error),
-    /// What was counted before could not be read.
+    /// The file of counts could not be read, or is of a newer version.
     #[error("open of the counts failed")]
     Counts(#[source] anyhow::Error),
 }
 
 /// The store. Its connection is made and mended in the background, and closed when dropped.
-#[derive(Debug)]
 pub struct CassandraStore {
+    /// First: it ends before the connection that it uses.
+    _tasks: JoinSet<()>,
     link: Arc<Link>,
-    sharder: Sharder,
-    sums: Arc<Sums>,
     writer: Writer,
+    sums: Arc<Sums>,
+    sharder: Sharder,
     settings: Arc<CassandraSettings>,
     /// The log that is written from, once the drain has told.
     log: Mutex<Option<LogId>>,
-    /// Ends with the store.
-    _flusher: JoinSet<()>,
 }
 
 impl CassandraStore {
-    /// Opens the store at once, and begins to connect. Blocking: reads what was counted.
+    /// Opens the store at once, and begins to connect.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -87,21 +87,21 @@ impl CassandraStore {
         metrics: CassandraMetrics,
     ) -> Result<Arc<Self>, OpenError> {
         let settings = Arc::new(settings);
-        let fs: Arc<dyn Fs> = Arc::new(OsFs);
-        let sums = Sums::open(fs, &settings, metrics.clone())
-            .map_err(|error| OpenError::Counts(error.into()))?;
-        let sums = Arc::new(sums);
+        let sums = Sums::open(Arc::new(OsFs), &settings, metrics.clone());
+        let sums = Arc::new(sums.map_err(|error| OpenError::Counts(error.into()))?);
         let link = Link::open(Arc::clone(&settings), metrics.clone());
         let link = Arc::new(link.map_err(OpenError::Threads)?);
         let pace = Pace::new(settings.requests_max, &metrics);
         let writer = Writer::new(Arc::clone(&link), pace, Arc::clone(&sums), &settings, &metrics);
-        let mut flusher = JoinSet::new();
-        if let Some(handle) = link.handle() {
-            flusher.spawn_on(flush_for_ever(Arc::clone(&link), Arc::clone(&sums)), handle);
+        let mut tasks = JoinSet::new();
+        if let Some(runtime) = link.handle() {
+            // Not the link itself: the last one to hold it must not be one of its own threads.
+            let counting = count_for_ever(Arc::downgrade(&link), Arc::clone(&sums));
+            tasks.spawn_on(counting, runtime);
         }
         let sharder = Sharder::new(Arc::clone(&settings.clock));
         let log = Mutex::default();
-        Ok(Arc::new(Self { link, sharder, sums, writer, settings, log, _flusher: flusher }))
+        Ok(Arc::new(Self { _tasks: tasks, link, writer, sums, sharder, settings, log }))
     }
 
     /// Says that this process writes; until the drain has told which log, nobody does.
@@ -115,15 +115,35 @@ impl CassandraStore {
     }
 }
 
-async fn flush_for_ever(link: Arc<Link>, sums: Arc<Sums>) {
+impl fmt::Debug for CassandraStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CassandraStore").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Writes counts again and again. What could not be written stays for the next time; an outage
+/// is told by the writes.
+async fn count_for_ever(link: Weak<Link>, sums: Arc<Sums>) {
+    let mut turns = interval(COUNTS_INTERVAL);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(FLUSH_INTERVAL).await;
-        let Ok(live) = link.live() else { continue };
-        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, sums.flush(&live)).await;
-        if let Ok(Err(error)) = flushed {
-            // The path of the rows tells of the same outage; here it only delays counts.
-            tracing::debug!(error = format!("{:#}", anyhow::Error::from(error)), "counts wait");
-        }
+        turns.tick().await;
+        let live = match link.upgrade() {
+            Some(link) => link.live(),
+            None => return,
+        };
+        let Ok(live) = live else { continue };
+        let Err(error) = sums.flush(&live).await else { continue };
+        let error = match error {
+            FlushError::Write(error) if classify(&error) == Class::Schema => {
+                if let Some(link) = link.upgrade() {
+                    link.doubt(&live, &error.to_string());
+                }
+                continue;
+            }
+            other => anyhow::Error::from(other),
+        };
+        tracing::debug!(error = format!("{error:#}"), "write of counts failed");
     }
 }
 
@@ -137,18 +157,16 @@ impl Sink for CassandraStore {
         None
     }
 
-    /// What is counted survives in a file of its own: the database need not be asked.
+    /// Rows are the database's matter; counts of them are kept here until it has them, which it
+    /// should when this is the last call before the directory goes.
     fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async { self.sums.keep().await.context("keep counts failed") })
-    }
-
-    /// The last sums: the directory may go with the process.
-    fn close(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async {
+        Box::pin(async move {
+            self.sums.keep().await.context("keep counts failed")?;
             if let Ok(live) = self.link.live() {
-                self.sums.flush(&live).await.context("write counts failed")?;
+                // What it does not take now stays kept.
+                let _ = timeout(COUNTS_INTERVAL, self.sums.flush(&live)).await;
             }
-            self.sync().await
+            Ok(())
         })
     }
 

@@ -23,6 +23,7 @@ use scylla::statement::prepared::PreparedStatement;
 use crate::clock::Clock;
 use crate::sink::{Batch, SinkError, Written};
 
+use super::counts::{Counted, Origin, Sums};
 use super::error::Class;
 use super::link::Link;
 use super::live::Live;
@@ -38,7 +39,6 @@ use self::pieces::Pieces;
 use self::plan::{Plan, PlanSettings};
 use self::send::{Failure, Round};
 use self::spread::Spread;
-use super::counts::{Counted, Origin, Sums};
 
 /// Requests of one write in flight, or waiting for leave, at once: all of a usual batch's, while
 /// one of 5,000 partitions takes no more memory. How many are sent at once is the pace's matter.
