@@ -82,6 +82,10 @@ impl Sink for Throttled {
 }
 
 impl Store for Throttled {
+    fn shard_of(&self, tenant: &str, service: &str, event_time_ms: i64, bytes: usize) -> u16 {
+        self.inner.shard_of(tenant, service, event_time_ms, bytes)
+    }
+
     fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         self.inner.pulses(query)
     }

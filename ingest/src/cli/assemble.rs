@@ -1,11 +1,13 @@
 //! From settings to running parts. The one place that knows them all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use prometheus_client::registry::Registry;
 
+use crate::clock::system_clock;
 use crate::fs::{OsFs, read_file, replace_file};
 use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
 use crate::log::DataDirLock;
@@ -13,6 +15,9 @@ use crate::metrics::Metrics;
 use crate::server::ServerSettings;
 use crate::settings::{self, Settings, Storage, StoreChoice};
 use crate::store::Store;
+use crate::store::cassandra::CassandraStore;
+use crate::store::cassandra::metrics::CassandraMetrics;
+use crate::store::cassandra::settings::CassandraSettings;
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
 
@@ -24,16 +29,17 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
     store
 }
 
-/// Takes the data directory, opens the store in it, and starts an ingestor on both. `wrap` may
-/// put another store before the one that the settings name.
+/// Takes the data directory, opens the store in it, and starts an ingestor on both. `registry`
+/// gets the metrics of that store; `wrap` may put another before it.
 pub(super) fn ingestor(
     settings: &Settings,
     metrics: Arc<Metrics>,
+    registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
-    let store = wrap(store(&settings.storage, directory)?);
+    let store = wrap(store(&settings.storage, directory, registry)?);
     let builder = configured(settings).metrics(metrics).lock(lock).store(store);
     Ok(builder.build()?)
 }
@@ -46,6 +52,7 @@ fn keep_to_one_store(storage: &Storage, directory: &Path) -> anyhow::Result<()> 
     let kind = match storage.store {
         StoreChoice::Memory { .. } => "memory",
         StoreChoice::Embedded => "embedded",
+        StoreChoice::Cassandra(_) => "cassandra",
     };
     let path = directory.join(STORE_FILE);
     match read_file(&OsFs, &path, 64) {
@@ -64,10 +71,14 @@ fn keep_to_one_store(storage: &Storage, directory: &Path) -> anyhow::Result<()> 
     }
 }
 
-fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> {
+fn store(
+    storage: &Storage,
+    directory: &Path,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<dyn Store>> {
     keep_to_one_store(storage, directory)?;
-    Ok(match storage.store {
-        StoreChoice::Memory { rows_max, bytes_max } => {
+    Ok(match &storage.store {
+        &StoreChoice::Memory { rows_max, bytes_max } => {
             Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max }))
         }
         StoreChoice::Embedded => {
@@ -75,7 +86,48 @@ fn store(storage: &Storage, directory: &Path) -> anyhow::Result<Arc<dyn Store>> 
             EmbeddedStore::open(&directory.join("store"), settings)
                 .context("open the embedded store failed")?
         }
+        StoreChoice::Cassandra(choice) => {
+            let settings = cassandra(choice, storage.retention, directory.join("store"));
+            let metrics = CassandraMetrics::register(registry);
+            CassandraStore::open(settings, metrics).context("open the Cassandra store failed")?
+        }
     })
+}
+
+fn cassandra(
+    choice: &settings::Cassandra,
+    retention: Duration,
+    directory: PathBuf,
+) -> CassandraSettings {
+    let settings::Cassandra {
+        nodes,
+        keyspace,
+        datacenter,
+        replication_factor,
+        consistency,
+        credentials,
+        tls,
+        id_index,
+        compression,
+        request_timeout,
+        requests_max,
+    } = choice.clone();
+    CassandraSettings {
+        nodes,
+        keyspace,
+        datacenter,
+        replication_factor,
+        consistency,
+        credentials,
+        tls,
+        retention,
+        id_index,
+        compression,
+        request_timeout,
+        requests_max,
+        directory,
+        clock: system_clock(),
+    }
 }
 
 fn configured(settings: &Settings) -> IngestorBuilder {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use prometheus_client::registry::Registry;
 use pulsemesh_runtime::stop::Stop;
 use pulsemesh_runtime::telemetry;
 
@@ -93,7 +94,8 @@ pub(super) fn drain(settings: Settings, out: &mut dyn Write) -> anyhow::Result<E
 async fn empty(settings: &Settings) -> anyhow::Result<(u64, u64, u64)> {
     let stop = Stop::new();
     let _signals = stop.follow_signals(&tokio::runtime::Handle::current())?;
-    let ingestor = assemble::ingestor(settings, metrics::unregistered(), assemble::as_it_is)?;
+    let (metrics, mut registry) = (metrics::unregistered(), Registry::default());
+    let ingestor = assemble::ingestor(settings, metrics, &mut registry, assemble::as_it_is)?;
     let before = ingestor.backlog_pulses();
     ingestor.seal();
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} pulses, {per_sec}")?;

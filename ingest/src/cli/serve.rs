@@ -98,7 +98,7 @@ async fn serve(
     let mut registry = Registry::default();
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), wrap)?;
+    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
         http: metrics.http.clone(),

@@ -11,17 +11,29 @@ use crate::decode::time::check_event_time;
 use crate::decode::{Decoder, decode_event};
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
+use crate::reservation::Fixed;
+use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
 use super::identity::{Names, new_id};
 
 /// What judging needs beside the request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(super) struct Rules<'a> {
     /// Now, in microseconds since 1970.
     pub(super) now_us: i64,
     /// How old an event may be, in milliseconds.
     pub(super) retention_ms: i64,
+    /// Says how rows are spread.
+    pub(super) store: Option<&'a dyn Store>,
+}
+
+impl Rules<'_> {
+    fn shard(self, tenant: &str, pulse: &Pulse<'_>, event_time_ms: i64, raw: &[u8]) -> u16 {
+        let spread =
+            |store: &dyn Store| store.shard_of(tenant, &pulse.service, event_time_ms, raw.len());
+        self.store.map_or(0, spread)
+    }
 }
 
 /// An event that its client named, and that therefore needs a reservation before its frame.
@@ -29,8 +41,8 @@ pub(super) struct Rules {
 pub(super) struct Named {
     pub(super) index: usize,
     pub(super) names: Names,
-    pub(super) event_time_ms: i64,
-    pub(super) body_hash: u128,
+    /// What its reservation will hold, and its record.
+    pub(super) fixed: Fixed,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
 }
@@ -51,7 +63,7 @@ pub(super) struct Judged {
 
 /// Judges all events of a request; those that are good and unnamed are put into `frames`.
 pub(super) fn judge(
-    rules: Rules,
+    rules: Rules<'_>,
     submission: &Submission<'_>,
     frames: &mut Vec<u8>,
 ) -> Result<Judged, Reject> {
@@ -72,6 +84,7 @@ pub(super) fn judge(
                 None
             }
             Ok((event_time_ms, pulse)) => {
+                let shard = rules.shard(submission.tenant, &pulse, event_time_ms, decoded.raw);
                 let key = submission.idempotency_key;
                 match Names::of(submission.tenant, &pulse, key, place_matters.then_some(index)) {
                     None => {
@@ -82,7 +95,7 @@ pub(super) fn judge(
                         builder.push(&Entry {
                             id,
                             event_time_ms,
-                            shard: 0,
+                            shard,
                             service: &pulse.service,
                             kind: &pulse.kind,
                             key: None,
@@ -92,10 +105,16 @@ pub(super) fn judge(
                         Some(id)
                     }
                     Some(names) => {
-                        let id = names.id;
-                        let named = name(submission, index, names, event_time_ms, decoded.raw);
-                        judged.named.push(named);
-                        Some(id)
+                        let fixed = Fixed {
+                            id: names.id,
+                            event_time_ms,
+                            received_at_us: rules.now_us,
+                            body_hash: xxh3_128(decoded.raw),
+                            shard,
+                        };
+                        let range = range_in(submission.body, decoded.raw);
+                        judged.named.push(Named { index, names, fixed, range });
+                        Some(fixed.id)
                     }
                 }
             }
@@ -109,10 +128,10 @@ pub(super) fn judge(
     if judged.events == 0 { Err(Code::EmptyBody.into()) } else { Ok(judged) }
 }
 
-/// Puts named events, whose reservations are held, into frames of their own. `fixed` gives the
-/// id and time that the reservation has for the event.
+/// Puts named events, whose reservations are held, into frames of their own, with what the
+/// reservations have fixed.
 pub(super) fn frame_named<'n>(
-    rules: Rules,
+    rules: Rules<'_>,
     submission: &Submission<'_>,
     named: impl Iterator<Item = &'n Named>,
     frames: &mut Vec<u8>,
@@ -128,20 +147,20 @@ pub(super) fn frame_named<'n>(
             builder.roll(&envelope);
         }
         builder.push(&Entry {
-            id: event.names.id,
-            event_time_ms: event.event_time_ms,
-            shard: 0,
+            id: event.fixed.id,
+            event_time_ms: event.fixed.event_time_ms,
+            shard: event.fixed.shard,
             service: &pulse.service,
             kind: &pulse.kind,
             key: event.names.key.as_deref(),
-            body_hash: Some(event.body_hash),
+            body_hash: Some(event.fixed.body_hash),
             raw,
         });
     }
     builder.finish()
 }
 
-fn envelope<'a>(rules: Rules, submission: &Submission<'a>) -> Envelope<'a> {
+fn envelope<'a>(rules: Rules<'_>, submission: &Submission<'a>) -> Envelope<'a> {
     Envelope {
         tenant: submission.tenant,
         shape: submission.shape,
@@ -150,7 +169,7 @@ fn envelope<'a>(rules: Rules, submission: &Submission<'a>) -> Envelope<'a> {
     }
 }
 
-fn event_time(rules: Rules, pulse: &Pulse<'_>) -> Result<i64, Reject> {
+fn event_time(rules: Rules<'_>, pulse: &Pulse<'_>) -> Result<i64, Reject> {
     let now_ms = rules.now_us / 1000;
     match pulse.event_time_ms {
         None => Ok(now_ms),
@@ -158,16 +177,10 @@ fn event_time(rules: Rules, pulse: &Pulse<'_>) -> Result<i64, Reject> {
     }
 }
 
-fn name(
-    submission: &Submission<'_>,
-    index: usize,
-    names: Names,
-    event_time_ms: i64,
-    raw: &[u8],
-) -> Named {
-    let start = raw.as_ptr().addr() - submission.body.as_ptr().addr();
-    let range = start..start + raw.len();
-    Named { index, names, event_time_ms, body_hash: xxh3_128(raw), range }
+/// Where in the body a part of it lies.
+fn range_in(body: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - body.as_ptr().addr();
+    start..start + part.len()
 }
 
 fn holds_several(submission: &Submission<'_>) -> bool {

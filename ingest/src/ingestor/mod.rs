@@ -7,6 +7,7 @@ mod judge;
 mod named;
 mod place;
 mod start;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +31,10 @@ use crate::reservation::Reservations;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{Drains, SinkLedger};
 use crate::store::Store;
-use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
+use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
 
 use judge::{Judged, Named, Rules, judge};
-use named::Sofar;
-use place::Numbers;
+use named::{Logged, Sofar};
 
 pub use builder::{IngestorBuilder, LogBounds, Overflow};
 pub use start::StartError;
@@ -116,7 +116,7 @@ impl Ingestor {
     ///
     /// # Errors
     /// A refusal with its code: the pulse is not in the log (unless the code is
-    /// `not_stored_in_time` or `dead_lettered`, which say where it is).
+    /// `not_stored_in_time`, which says where it is).
     pub async fn push(&self, pulse: &Pulse<'_>) -> Result<Receipt, Refusal> {
         self.push_batch(std::slice::from_ref(pulse)).await
     }
@@ -237,14 +237,15 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Parts {
-    fn rules(&self) -> Rules {
-        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms }
+    fn rules(&self) -> Rules<'_> {
+        let store = self.store.as_deref();
+        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms, store }
     }
 
     /// Judges a request and hands what is good and unnamed to the log or the buffer.
     fn take(
         &self,
-        rules: Rules,
+        rules: Rules<'_>,
         submission: &Submission<'_>,
         level: Ack,
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
@@ -261,24 +262,18 @@ impl Parts {
     /// What most requests need not: named events, and waiting for the sinks.
     async fn go_on(
         &self,
-        (rules, submission): (Rules, &Submission<'_>),
+        (rules, submission): (Rules<'_>, &Submission<'_>),
         named: Vec<Named>,
-        numbers: Option<Numbers>,
+        logged: Option<Logged>,
         receipt: Receipt,
     ) -> Result<Receipt, Refusal> {
-        let logged = numbers.into_iter().collect();
+        let logged = logged.into_iter().collect();
         let mut sofar = Sofar { receipt, logged, repeats: Vec::new() };
         if !named.is_empty() {
             self.submit_named(rules, submission, named, &mut sofar).await?;
         }
         if sofar.receipt.ack == Ack::Stored {
-            self.stored(&sofar.logged).await?;
-            for (index, id) in std::mem::take(&mut sofar.repeats) {
-                if let Err(reject) = self.stored_before(submission.tenant, id).await {
-                    sofar.receipt.duplicates -= 1;
-                    sofar.refuse_at(index, reject);
-                }
-            }
+            self.stored(submission.tenant, &mut sofar).await?;
         }
         sofar.receipt.errors.sort_by_key(|error| error.index);
         Ok(sofar.receipt)
@@ -340,7 +335,9 @@ impl Intake for Ingestor {
             single: judged.single,
         };
         if !judged.named.is_empty() || level == Ack::Stored {
-            let rest = parts.go_on((rules, &submission), judged.named, numbers, receipt);
+            let indexes = || unnamed(judged.events, &receipt.errors, &judged.named);
+            let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
+            let rest = parts.go_on((rules, &submission), judged.named, logged, receipt);
             receipt = Box::pin(rest).await?;
         }
         parts.count(&receipt);
@@ -356,6 +353,13 @@ impl Intake for Ingestor {
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
     }
+}
+
+/// The places of those of a request's events that are neither refused nor named.
+fn unnamed(events: usize, errors: &[EventError], named: &[Named]) -> Vec<usize> {
+    let is_refused = |at: &usize| errors.binary_search_by_key(at, |error| error.index).is_ok();
+    let is_named = |at: &usize| named.binary_search_by_key(at, |event| event.index).is_ok();
+    (0..events).filter(|at| !is_refused(at) && !is_named(at)).collect()
 }
 
 /// Runs `work` with this thread's scratch space, empty.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::code::{Code, Reject};
 use crate::log::{AppendError, Ticket};
-use crate::reservation::{Claim, Fixed, Reserved, Wanted};
+use crate::reservation::{Claim, Reserved, Wanted};
 use crate::sink::source::Source;
 use crate::submission::{Ack, EventError, Receipt, Refusal, Submission};
 
@@ -25,9 +25,17 @@ const IN_FLIGHT_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Sofar {
     pub(super) receipt: Receipt,
     /// What it has put into the log or the buffer.
-    pub(super) logged: Vec<Numbers>,
+    pub(super) logged: Vec<Logged>,
     /// Events that were accepted earlier, with their ids.
     pub(super) repeats: Vec<(usize, Uuid)>,
+}
+
+/// Pulses that were given numbers.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) numbers: Numbers,
+    /// The place in the request of each, in the order of the numbers.
+    pub(super) indexes: Vec<usize>,
 }
 
 impl Sofar {
@@ -66,7 +74,7 @@ impl Parts {
     /// request was accepted.
     pub(super) async fn submit_named(
         &self,
-        rules: Rules,
+        rules: Rules<'_>,
         submission: &Submission<'_>,
         mut named: Vec<Named>,
         sofar: &mut Sofar,
@@ -74,7 +82,7 @@ impl Parts {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
         loop {
             let wanted: Vec<_> =
-                named.iter().map(|event| self.wanted(submission, event, rules)).collect();
+                named.iter().map(|event| self.wanted(submission.tenant, event)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
             let sorted = sort(&reserved, &named, Instant::now() < deadline, sofar);
             let request = (rules, submission);
@@ -104,30 +112,19 @@ impl Parts {
         tokio::task::yield_now().await;
     }
 
-    fn wanted(&self, submission: &Submission<'_>, event: &Named, rules: Rules) -> Wanted {
-        let fixed = Fixed {
-            id: event.names.id,
-            event_time_ms: event.event_time_ms,
-            received_at_us: rules.now_us,
-            body_hash: event.body_hash,
-            shard: 0,
-        };
-        let keys = self.reservations.keys();
+    fn wanted(&self, tenant: &str, event: &Named) -> Wanted {
+        let (keys, fixed) = (self.reservations.keys(), event.fixed);
         let key = event.names.key.as_deref();
-        let wanted = keys.wanted(submission.tenant, event.names.own_id, key, fixed);
+        let wanted = keys.wanted(tenant, event.names.own_id, key, fixed);
         // Every named event has one of the two.
-        wanted.unwrap_or_else(|| Wanted {
-            key: keys.of_id(submission.tenant, fixed.id),
-            other: None,
-            fixed,
-        })
+        wanted.unwrap_or_else(|| Wanted { key: keys.of_id(tenant, fixed.id), other: None, fixed })
     }
 
     /// Logs the events whose keys are new and commits their keys. Returns why they were refused
     /// where others of the request were accepted.
     async fn log_named(
         &self,
-        (rules, submission): (Rules, &Submission<'_>),
+        (rules, submission): (Rules<'_>, &Submission<'_>),
         (named, fresh): (&[Named], &[usize]),
         reserved: Reserved,
         sofar: &mut Sofar,
@@ -151,7 +148,9 @@ impl Parts {
         match logged {
             Ok(numbers) => {
                 sofar.receipt.accepted += fresh.len();
-                sofar.logged.extend(numbers);
+                let indexes = || events().map(|event| event.index).collect();
+                let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
+                sofar.logged.extend(logged);
                 Ok(None)
             }
             // Others were accepted already, so the request has an answer, and each of these

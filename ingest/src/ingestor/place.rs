@@ -1,22 +1,18 @@
-//! Where accepted frames go by their level, and when they are there.
+//! Where accepted frames go, and when they are there.
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-use uuid::Uuid;
-
 use crate::admission::Fill;
-use crate::code::{Code, Reject};
+use crate::code::Code;
 use crate::log::{AppendError, Ticket};
 use crate::sink::source::Source;
-use crate::store::QueryError;
 use crate::submission::{Ack, Refusal};
 
 use super::{Overflow, Parts};
 
 /// Advice to wait where the process is short of something that passes within about a second:
 /// room in the buffer, a sync.
-const RETRY_SOON: Duration = Duration::from_secs(1);
+pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
 /// Advice to wait where a disk must be freed or mended.
 const RETRY_DISK: Duration = Duration::from_secs(5);
 
@@ -100,51 +96,6 @@ impl Parts {
                 Some(Numbers { source: Source::Log, first_seq, pulses })
             }
         })
-    }
-
-    /// Returns once every required sink has taken what a request has logged.
-    pub(super) async fn stored(&self, logged: &[Numbers]) -> Result<(), Refusal> {
-        let all = async {
-            for numbers in logged {
-                self.await_stored(*numbers).await?;
-            }
-            Ok(())
-        };
-        match timeout(self.stored_timeout, all).await {
-            Ok(stored) => stored,
-            Err(_) => Err(Refusal::later(Code::NotStoredInTime, RETRY_SOON)),
-        }
-    }
-
-    async fn await_stored(&self, numbers: Numbers) -> Result<(), Refusal> {
-        let Numbers { source, first_seq, pulses } = numbers;
-        match self.drains.finished(source, first_seq, pulses).await {
-            Ok(finish) if finish.dead_lettered == 0 => Ok(()),
-            Ok(finish) => Err(Reject::new(
-                Code::DeadLettered,
-                format!("{} of {pulses} could not be stored", finish.dead_lettered),
-            )
-            .into()),
-            Err(_) => Err(Refusal::later(Code::NotStoredInTime, RETRY_SOON)),
-        }
-    }
-
-    /// Returns once a pulse that was accepted earlier is in the store.
-    pub(super) async fn stored_before(&self, tenant: &str, id: Uuid) -> Result<(), Reject> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let all_logged = self.drains.finished(Source::Log, 0, self.log.end_seq());
-        let late = |_| Reject::from(Code::NotStoredInTime);
-        timeout(self.stored_timeout, all_logged)
-            .await
-            .map_err(late)?
-            .map_err(|_| Reject::from(Code::NotStoredInTime))?;
-        match store.pulse(tenant, id).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Code::DeadLettered.into()),
-            // Nobody can look; the sinks have finished it.
-            Err(QueryError::NotIndexed) => Ok(()),
-            Err(_) => Err(Code::StoreUnavailable.into()),
-        }
     }
 
     pub(super) fn refusal_of(&self, error: AppendError) -> Refusal {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -15,12 +15,15 @@ use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
 const TAKES: u8 = 0;
 const STUCK: u8 = 1;
 const REFUSES_ROWS: u8 = 2;
+const REFUSES_BAD: u8 = 3;
 
-/// A memory store that can be told to hang, or to refuse every row.
+/// A memory store that can be told to hang, or to refuse every row or those of a service `bad`. Each row is to be spread in
+/// another way.
 #[derive(Debug)]
 struct Scripted {
     inner: MemoryStore,
     mode: AtomicU8,
+    shards: AtomicU16,
 }
 
 impl Sink for Scripted {
@@ -28,18 +31,32 @@ impl Sink for Scripted {
         Box::pin(async move {
             match self.mode.load(Ordering::SeqCst) {
                 STUCK => std::future::pending().await,
-                REFUSES_ROWS => {
+                TAKES => self.inner.write(batch).await,
+                mode => {
                     let message = "as told".to_owned();
                     let fault = |index| RowFault { index, code: "told", message: message.clone() };
-                    Err(SinkError::RowFaults((0..batch.len()).map(fault).collect()))
+                    let is_refused = |at: &usize| {
+                        let row = batch.row(*at);
+                        mode == REFUSES_ROWS || row.is_some_and(|row| row.entry.service == "bad")
+                    };
+                    let faults: Vec<_> = (0..batch.len()).filter(is_refused).map(fault).collect();
+                    if faults.is_empty() {
+                        return self.inner.write(batch).await;
+                    }
+                    Err(SinkError::RowFaults(faults))
                 }
-                _ => self.inner.write(batch).await,
             }
         })
     }
 }
 
 impl Store for Scripted {
+    fn shard_of(&self, tenant: &str, service: &str, event_time_ms: i64, bytes: usize) -> u16 {
+        assert!(tenant == DEFAULT_TENANT && !service.is_empty());
+        assert!(event_time_ms > 0 && bytes > 0);
+        self.shards.fetch_add(1, Ordering::SeqCst)
+    }
+
     fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
         self.inner.pulses(query)
     }
@@ -62,7 +79,11 @@ impl Store for Scripted {
 
 fn started(directory: &Path, mode: u8) -> (Ingestor, Arc<Scripted>) {
     let limits = MemoryStoreLimits { rows_max: 100_000, bytes_max: 64 << 20 };
-    let store = Arc::new(Scripted { inner: MemoryStore::new(limits), mode: AtomicU8::new(mode) });
+    let store = Arc::new(Scripted {
+        inner: MemoryStore::new(limits),
+        mode: AtomicU8::new(mode),
+        shards: AtomicU16::new(7),
+    });
     let ingestor = Ingestor::builder(directory)
         .store(Arc::clone(&store) as Arc<dyn Store>)
         .flush_interval(Duration::from_millis(5))
@@ -184,12 +205,34 @@ async fn stored_is_never_said_of_what_is_not() {
 
     let (ingestor, _) = started(directory.path(), REFUSES_ROWS);
     let bad = r#"{"service":"s","event_id":"bad"}"#;
-    let dead = ingestor.submit(submission(bad, None, Ack::Stored)).await;
-    assert_eq!(dead.expect_err("refused").reject.code, Code::DeadLettered);
+    let dead = ingestor.submit(submission(bad, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((dead.accepted, codes(&dead)), (0, vec![(0, Code::DeadLettered)]));
     let again = ingestor.submit(submission(bad, None, Ack::Stored)).await.expect("judged");
     assert_eq!(codes(&again), [(0, Code::DeadLettered)]);
     assert_eq!(ingestor.dead_letters(), 2);
     assert!(ingestor.ledger().iter().all(SinkLedger::is_balanced));
+    ingestor.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_stored_batch_tells_which_of_its_events_became_dead_letters() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ingestor, store) = started(directory.path(), REFUSES_BAD);
+    let body = r#"[{"service":"bad","event_id":"a"},{"service":"s"},{"service":""},
+        {"service":"bad"},{"service":"s","event_id":"b"},{"service":"bad","event_id":"a"},
+        {"service":"s"}]"#;
+    let dead = Code::DeadLettered;
+    let errors = vec![(0, dead), (2, Code::EmptyService), (3, dead), (5, dead)];
+    let receipt = ingestor.submit(submission(body, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((receipt.accepted, receipt.duplicates), (3, 0));
+    assert_eq!(codes(&receipt), errors);
+    let has_id: Vec<_> = receipt.ids.iter().map(Option::is_some).collect();
+    assert_eq!(has_id, [false, true, false, false, true, false, true]);
+    assert_eq!(store.inner.len(), 3);
+
+    let again = ingestor.submit(submission(body, None, Ack::Stored)).await.expect("judged");
+    assert_eq!((again.accepted, again.duplicates, codes(&again)), (2, 1, errors));
+    assert_eq!((store.inner.len(), ingestor.dead_letters()), (5, 3));
     ingestor.close().await.expect("closes");
 }
 
@@ -210,4 +253,51 @@ async fn a_client_that_goes_before_the_sync_leaves_its_key_with_the_pulse() {
     ingestor.flush().await.expect("drains");
     assert_eq!(store.inner.len(), 50);
     ingestor.close().await.expect("closes");
+}
+
+/// Of each record in the log: id, shard and event time.
+fn logged(ingestor: &Ingestor) -> Vec<(Uuid, u16, i64)> {
+    let mut found = Vec::new();
+    let mut reader = ingestor.parts.log.reader(0);
+    while let Some(chunk) = reader.read(1 << 20).expect("readable") {
+        let mut at = 0;
+        while let Ok(frame) = crate::log::frame::Frame::read_proven(&chunk.bytes[at..]) {
+            let one = |(_, record): (_, crate::log::frame::Record<'_>)| {
+                (record.entry.id, record.entry.shard, record.entry.event_time_ms)
+            };
+            found.extend(frame.entries().map(one));
+            at += frame.header().frame_bytes();
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_shard_is_fixed_once_and_a_repeat_finds_it_again_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ingestor, _) = started(directory.path(), STUCK);
+    let body = r#"[{"service":"s"},{"service":"s","event_id":"a"},{"service":"s"},
+        {"service":"s","event_id":"b","idempotency_key":"k"}]"#;
+    let receipt = ingestor.submit(submission(body, None, Ack::Durable)).await.expect("logged");
+    let ids: Vec<_> = receipt.ids.iter().map(|id| id.expect("accepted")).collect();
+    let first = logged(&ingestor);
+    // The unnamed ones have a frame of their own.
+    let shards = first.iter().map(|(id, shard, _)| (*id, *shard)).collect::<Vec<_>>();
+    assert_eq!(shards, [(ids[0], 7), (ids[2], 9), (ids[1], 8), (ids[3], 10)]);
+
+    let again = ingestor.submit(submission(body, None, Ack::Durable)).await.expect("logged");
+    assert_eq!((again.accepted, again.duplicates), (2, 2));
+    assert_eq!(logged(&ingestor).len(), 6, "a repeat is not logged");
+    ingestor.close().await.expect("closes with a stuck store");
+    drop(ingestor);
+
+    let (ingestor, _) = started(directory.path(), STUCK);
+    let keys = ingestor.parts.reservations.keys();
+    for (id, shard, event_time_ms) in &first[2..] {
+        let key = keys.of_id(DEFAULT_TENANT, *id);
+        let fixed = ingestor.parts.reservations.find(key).await.expect("reserved");
+        let found = (fixed.id, fixed.shard, fixed.event_time_ms);
+        assert_eq!(found, (*id, *shard, *event_time_ms));
+    }
+    ingestor.close().await.expect("closes with a stuck store");
 }

@@ -137,7 +137,9 @@ fn cause_of_none(receipt: &Receipt) -> Code {
     let codes = || receipt.errors.iter().map(|error| error.reject.code);
     let passing =
         [503, 429, 409].into_iter().find_map(|status| codes().find(|code| code.status() == status));
-    passing.unwrap_or(Code::NoneAccepted)
+    // Then what is kept here, and must not be sent again.
+    let dead = codes().find(|code| *code == Code::DeadLettered);
+    passing.or(dead).unwrap_or(Code::NoneAccepted)
 }
 
 fn write_counts(out: &mut Vec<u8>, receipt: &Receipt, ids: bool) {

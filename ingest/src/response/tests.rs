@@ -112,6 +112,14 @@ fn errors_beyond_the_listed_ones_are_counted_by_code() {
 }
 
 #[test]
+fn a_batch_of_which_all_became_dead_letters_says_so() {
+    let errors = vec![error(0, Code::EmptyService, "x"), error(1, Code::DeadLettered, "y")];
+    let answer = Answer::receipt(&receipt(Ack::Stored, 0, 0, errors), false, 0.0);
+    assert_eq!((answer.status, &body(&answer)["code"]), (422, &json!("dead_lettered")));
+    assert_eq!(body(&answer)["errors"][1]["index"], 1);
+}
+
+#[test]
 fn a_message_is_cut_between_characters() {
     let text = "ä".repeat(MESSAGE_BYTES_MAX);
     let answer = Answer::problem(&Reject::new(Code::InvalidJson, text), None, 0.0);

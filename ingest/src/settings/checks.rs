@@ -5,12 +5,14 @@ use crate::pulse::BATCH_EVENTS_MAX;
 use super::error::Problem;
 use super::table::Values;
 use super::units::{size_text, time_text};
-use super::{Listen, Settings, StoreChoice};
+use super::{Listen, Settings, StoreChoice, checks_cassandra};
 
 /// Combinations under which the process would refuse what it says that it accepts.
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
     let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window];
-    rules.iter().filter_map(|rule| rule(settings, values)).collect()
+    let mut problems: Vec<_> = rules.iter().filter_map(|rule| rule(settings, values)).collect();
+    problems.extend(checks_cassandra::problems(settings, values));
+    problems
 }
 
 fn listeners(settings: &Settings, values: &Values) -> Option<Problem> {
@@ -102,7 +104,7 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
              dropped whole at the level `memory`"
         ));
     }
-    if settings.storage.store == StoreChoice::Embedded {
+    if !matches!(settings.storage.store, StoreChoice::Memory { .. }) {
         let storage = &values.storage;
         for value in [&storage.memory_store_rows, &storage.memory_store_bytes] {
             if value.is_set() {
@@ -114,5 +116,6 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
         let value = &values.stop.stop_timeout;
         warnings.push(format!("{value}: has no effect without --stop-drain"));
     }
+    warnings.extend(checks_cassandra::warnings(settings, values));
     warnings
 }

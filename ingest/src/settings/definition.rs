@@ -29,6 +29,17 @@ pub enum Fallback {
     Value(&'static str),
     /// A value made from the machine or from another setting; how, for a person.
     Computed(&'static str),
+    /// Nothing, which an empty text says too; what that means, for a person.
+    Nothing(&'static str),
+}
+
+impl Fallback {
+    /// The value, or how it comes about.
+    pub const fn text(&self) -> &'static str {
+        match self {
+            Self::Value(text) | Self::Computed(text) | Self::Nothing(text) => text,
+        }
+    }
 }
 
 /// What values a setting takes. Bounds include their ends.
@@ -36,6 +47,12 @@ pub enum Fallback {
 pub enum Kind {
     /// An IP address with a port.
     Address,
+    /// Hosts with their ports, parted by commas.
+    Nodes,
+    /// The name of a keyspace, as CQL writes it without quotes.
+    Keyspace,
+    /// The name of a datacenter.
+    Datacenter,
     /// A path in the file system.
     Path,
     /// A log level or directives.
@@ -72,6 +89,8 @@ impl Kind {
     pub const fn placeholder(&self) -> &'static str {
         match self {
             Self::Address => "ADDRESS",
+            Self::Nodes => "HOST:PORT,…",
+            Self::Keyspace | Self::Datacenter => "NAME",
             Self::Path => "PATH",
             Self::Level => "LEVEL",
             Self::Switch => "BOOL",
@@ -87,6 +106,13 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address => f.write_str("address and port, such as `127.0.0.1:8080`"),
+            Self::Nodes => {
+                f.write_str("`host:port`, more after commas; an IPv6 address in brackets")
+            }
+            Self::Keyspace => {
+                f.write_str("name of `a`-`z`, `0`-`9` and `_` that begins with a letter")
+            }
+            Self::Datacenter => f.write_str("name of letters, digits, `_`, `-` and `.`"),
             Self::Path => f.write_str("path"),
             Self::Level => {
                 f.write_str("level, or directives such as `info,pulsemesh_ingest=debug`")

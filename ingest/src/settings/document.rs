@@ -43,7 +43,7 @@ fn render() -> String {
         }
         let default = match default {
             Fallback::Value(value) => format!("`{value}`"),
-            Fallback::Computed(how) => (*how).to_owned(),
+            other => other.text().to_owned(),
         };
         let about = about.trim();
         let row = writeln!(text, "| `--{name}` | `{env}` | {kind} | {default} | {about} |");

@@ -30,6 +30,7 @@ pub fn effective_toml(values: &Values) -> String {
 fn assignment(value: &Value) -> String {
     let Definition { name, kind, .. } = value.definition;
     match kind {
+        _ if value.text.is_empty() => format!("{name} = \"\""),
         // As a number of TOML's, which has fewer spellings than ours.
         Kind::Count { .. } => {
             let number = units::count(&value.text).map(|number| number.to_string());
@@ -43,8 +44,8 @@ fn assignment(value: &Value) -> String {
 fn source(value: &Value) -> String {
     match (&value.source, value.definition.default) {
         (Source::File { path, line }, _) => format!("{path}:{line}"),
-        (Source::Default, Fallback::Computed(how)) => format!("default: {how}"),
         (Source::Default, Fallback::Value(_)) => "default".to_owned(),
+        (Source::Default, other) => format!("default: {}", other.text()),
         (Source::Flag | Source::Environment, _) => value.to_string(),
     }
 }

@@ -2,17 +2,21 @@
 //! its source) and what it means (a typed value for each component).
 
 mod checks;
+mod checks_cassandra;
 mod definition;
 #[cfg(test)]
 mod document;
 mod effective;
 mod error;
 mod file;
+mod nodes;
 mod resolve;
 mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_cassandra;
 mod units;
 mod value;
 
@@ -22,7 +26,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pulsemesh_runtime::telemetry::LogFormat;
+use scylla::statement::Consistency;
 
+use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
 pub use definition::{Definition, Fallback, Kind};
@@ -80,7 +86,7 @@ pub struct Storage {
 }
 
 /// Which store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChoice {
     /// In memory, until the process ends.
     Memory {
@@ -91,6 +97,35 @@ pub enum StoreChoice {
     },
     /// On disk, under the data directory.
     Embedded,
+    /// In a cluster of Cassandra or Scylla.
+    Cassandra(Box<Cassandra>),
+}
+
+/// How a cluster of Cassandra or Scylla is reached and used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cassandra {
+    /// Where to begin, as `host:port`.
+    pub nodes: Vec<String>,
+    /// The keyspace of all tables.
+    pub keyspace: String,
+    /// Whose nodes are asked; `None`: those of the first node that answers.
+    pub datacenter: Option<String>,
+    /// Copies of each row where the keyspace is made.
+    pub replication_factor: Option<u32>,
+    /// How many copies must answer.
+    pub consistency: Consistency,
+    /// Who logs in.
+    pub credentials: Option<CredentialFiles>,
+    /// How connections are encrypted.
+    pub tls: Option<TlsFiles>,
+    /// Whether a pulse can be found by its id.
+    pub id_index: bool,
+    /// Whether requests and answers are compressed.
+    pub compression: bool,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// Most write requests at once.
+    pub requests_max: usize,
 }
 
 /// What an answer means.

@@ -1,18 +1,23 @@
 //! What the values mean. Each group of text is taken apart whole, so that a setting that
 //! nothing reads does not compile.
 
+use std::path::PathBuf;
+
+use scylla::statement::Consistency;
+
+use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
 use super::checks;
 use super::error::Problem;
 use super::table::{
-    AckValues, DrainValues, LimitValues, ListenValues, LogValues, RepeatValues, StopValues,
-    StorageValues, TelemetryValues, Values,
+    AckValues, CassandraValues, DrainValues, LimitValues, ListenValues, LogValues, RepeatValues,
+    StopValues, StorageValues, TelemetryValues, Values,
 };
 use super::value::Value;
 use super::{
-    Acks, Buffer, Drain, Limits, Listen, Log, Overflow, Repeats, Settings, SettingsError, Stop,
-    Storage, StoreChoice, Telemetry,
+    Acks, Buffer, Cassandra, Drain, Limits, Listen, Log, Overflow, Repeats, Settings,
+    SettingsError, Stop, Storage, StoreChoice, Telemetry,
 };
 use pulsemesh_runtime::telemetry::LogFormat;
 
@@ -34,10 +39,11 @@ pub(super) fn resolve(values: &Values, warnings: Vec<String>) -> Result<Settings
 }
 
 fn typed(values: &Values) -> Result<Settings, Problem> {
-    let Values { listen, storage, ack, log, drain, repeats, limits, stop, telemetry } = values;
+    let Values { listen, storage, cassandra, ack, log, drain, repeats, limits, stop, telemetry } =
+        values;
     Ok(Settings {
         listen: Listen::of(listen)?,
-        storage: Storage::of(storage)?,
+        storage: Storage::of(storage, cassandra)?,
         ack: Acks::of(ack)?,
         log: Log::of(log)?,
         drain: Drain::of(drain)?,
@@ -61,7 +67,7 @@ impl Listen {
 }
 
 impl Storage {
-    fn of(values: &StorageValues) -> Result<Self, Problem> {
+    fn of(values: &StorageValues, cassandra: &CassandraValues) -> Result<Self, Problem> {
         let StorageValues { data_dir, store, retention, memory_store_rows, memory_store_bytes } =
             values;
         let store = match store.word()? {
@@ -69,10 +75,69 @@ impl Storage {
                 rows_max: memory_store_rows.count_as()?,
                 bytes_max: memory_store_bytes.size_in_memory()?,
             },
+            "cassandra" => StoreChoice::Cassandra(Box::new(Cassandra::of(cassandra)?)),
             _ => StoreChoice::Embedded,
         };
         Ok(Self { data_dir: data_dir.path()?, store, retention: retention.time()? })
     }
+}
+
+impl Cassandra {
+    fn of(values: &CassandraValues) -> Result<Self, Problem> {
+        let CassandraValues {
+            cassandra_nodes,
+            cassandra_keyspace,
+            cassandra_datacenter,
+            cassandra_replication_factor,
+            cassandra_consistency,
+            cassandra_username_file,
+            cassandra_password_file,
+            cassandra_tls,
+            cassandra_tls_ca_file,
+            cassandra_tls_cert_file,
+            cassandra_tls_key_file,
+            cassandra_tls_verify_name,
+            cassandra_id_index,
+            cassandra_compression,
+            cassandra_request_timeout,
+            cassandra_requests_max,
+        } = values;
+        let credentials = pair(cassandra_username_file, cassandra_password_file)?;
+        let tls = if cassandra_tls.switch()? {
+            Some(TlsFiles {
+                ca: cassandra_tls_ca_file.optional(Value::path)?.unwrap_or_default(),
+                client: pair(cassandra_tls_cert_file, cassandra_tls_key_file)?,
+                verify_name: cassandra_tls_verify_name.switch()?,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            nodes: cassandra_nodes.nodes()?,
+            keyspace: cassandra_keyspace.keyspace()?,
+            datacenter: cassandra_datacenter.optional(Value::datacenter)?,
+            replication_factor: cassandra_replication_factor.optional(Value::count_as)?,
+            consistency: match cassandra_consistency.word()? {
+                "one" => Consistency::One,
+                "local_one" => Consistency::LocalOne,
+                "quorum" => Consistency::Quorum,
+                "all" => Consistency::All,
+                _ => Consistency::LocalQuorum,
+            },
+            credentials: credentials
+                .map(|(username, password)| CredentialFiles { username, password }),
+            tls,
+            id_index: cassandra_id_index.switch()?,
+            compression: cassandra_compression.word()? == "lz4",
+            request_timeout: cassandra_request_timeout.time()?,
+            requests_max: cassandra_requests_max.count_as()?,
+        })
+    }
+}
+
+/// Two files of which neither means anything alone; a rule says so where one is missing.
+fn pair(one: &Value, other: &Value) -> Result<Option<(PathBuf, PathBuf)>, Problem> {
+    Ok(one.optional(Value::path)?.zip(other.optional(Value::path)?))
 }
 
 impl Acks {
@@ -165,6 +230,12 @@ impl Stop {
     }
 }
 
+/// The driver of Cassandra tells of each attempt to connect; the store tells once why it is
+/// down. Who wants to read the driver names it.
+fn with_a_quiet_driver(level: &str) -> String {
+    if level.contains("scylla") { level.to_owned() } else { format!("{level},scylla=off") }
+}
+
 impl Telemetry {
     fn of(values: &TelemetryValues) -> Result<Self, Problem> {
         let TelemetryValues { log_format, log_level } = values;
@@ -173,6 +244,6 @@ impl Telemetry {
             "json" => LogFormat::Json,
             _ => LogFormat::Auto,
         };
-        Ok(Self { format, level: log_level.text.clone() })
+        Ok(Self { format, level: with_a_quiet_driver(&log_level.text) })
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn merge(
         }
         match definition.default {
             Fallback::Value(text) => value(definition, text, Source::Default),
-            Fallback::Computed(_) => value(definition, "", Source::Default),
+            Fallback::Computed(_) | Fallback::Nothing(_) => value(definition, "", Source::Default),
         }
     });
     compute(&mut values);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::definition::Fallback::{Computed, Value as Is};
-use super::definition::Kind::{Address, Level, Path, Switch, Word};
+use super::definition::Fallback::{Computed, Nothing, Value as Is};
+use super::definition::Kind::{Address, Datacenter, Keyspace, Level, Nodes, Path, Switch, Word};
 use super::definition::{Definition, Kind, settings};
 use super::value::Value;
 
@@ -45,8 +45,10 @@ settings! {
     storage: StorageValues = "Storage" {
         /// Directory of the log, the embedded store and the dead letters; one process at a time.
         data_dir = "data-dir", "PULSEMESH_DATA_DIR", Path, Is("./pulsemesh-data");
-        /// Where pulses can be queried: on disk, or in memory until the process ends.
-        store = "store", "PULSEMESH_STORE", Word(&["memory", "embedded"]), Is("embedded");
+        /// Where pulses can be queried: on disk, in Cassandra or Scylla, or in memory until the
+        /// process ends.
+        store = "store", "PULSEMESH_STORE",
+            Word(&["memory", "embedded", "cassandra"]), Is("embedded");
         /// How long a pulse is kept, by its event time; an older one is rejected.
         retention = "retention", "PULSEMESH_RETENTION",
             time(HOUR, Duration::from_secs(3650 * 24 * 3600)), Is("7d");
@@ -56,6 +58,58 @@ settings! {
         /// Most bytes in the memory store; beyond, the oldest pulses go.
         memory_store_bytes = "memory-store-bytes", "PULSEMESH_MEMORY_STORE_BYTES",
             size(MIB, TIB), Is("256MiB");
+    }
+
+    cassandra: CassandraValues = "Cassandra and Scylla" {
+        /// Nodes to begin with; all others are learnt from them.
+        cassandra_nodes = "cassandra-nodes", "PULSEMESH_CASSANDRA_NODES",
+            Nodes, Is("127.0.0.1:9042");
+        /// The keyspace of all tables; made where it is missing.
+        cassandra_keyspace = "cassandra-keyspace", "PULSEMESH_CASSANDRA_KEYSPACE",
+            Keyspace, Is("pulsemesh");
+        /// The datacenter whose nodes are asked.
+        cassandra_datacenter = "cassandra-datacenter", "PULSEMESH_CASSANDRA_DATACENTER",
+            Datacenter, Nothing("that of the first node that answers");
+        /// Copies of each row in a keyspace that is made; one that exists is left as it is.
+        cassandra_replication_factor = "cassandra-replication-factor",
+            "PULSEMESH_CASSANDRA_REPLICATION_FACTOR", count(1, 100),
+            Nothing("3, or the number of nodes if that is less");
+        /// How many copies must answer, for writes and for reads.
+        cassandra_consistency = "cassandra-consistency", "PULSEMESH_CASSANDRA_CONSISTENCY",
+            Word(&["one", "local_one", "quorum", "local_quorum", "all"]), Is("local_quorum");
+        /// File that holds the user's name; read anew for each connection.
+        cassandra_username_file = "cassandra-username-file",
+            "PULSEMESH_CASSANDRA_USERNAME_FILE", Path, Nothing("no login");
+        /// File that holds the password; read anew for each connection.
+        cassandra_password_file = "cassandra-password-file",
+            "PULSEMESH_CASSANDRA_PASSWORD_FILE", Path, Nothing("no login");
+        /// Whether connections are encrypted.
+        cassandra_tls = "cassandra-tls", "PULSEMESH_CASSANDRA_TLS", Switch, Is("false");
+        /// PEM file of those who may sign a node's certificate; needed with --cassandra-tls.
+        cassandra_tls_ca_file = "cassandra-tls-ca-file", "PULSEMESH_CASSANDRA_TLS_CA_FILE",
+            Path, Nothing("none");
+        /// PEM file of our certificate, for nodes that ask for one.
+        cassandra_tls_cert_file = "cassandra-tls-cert-file",
+            "PULSEMESH_CASSANDRA_TLS_CERT_FILE", Path, Nothing("no certificate");
+        /// PEM file of its key.
+        cassandra_tls_key_file = "cassandra-tls-key-file", "PULSEMESH_CASSANDRA_TLS_KEY_FILE",
+            Path, Nothing("no certificate");
+        /// Whether a node's certificate must name its address or a host of --cassandra-nodes.
+        cassandra_tls_verify_name = "cassandra-tls-verify-name",
+            "PULSEMESH_CASSANDRA_TLS_VERIFY_NAME", Switch, Is("true");
+        /// Whether each id is indexed; without, no pulse is found by its id.
+        cassandra_id_index = "cassandra-id-index", "PULSEMESH_CASSANDRA_ID_INDEX",
+            Switch, Is("true");
+        /// How requests and answers are compressed.
+        cassandra_compression = "cassandra-compression", "PULSEMESH_CASSANDRA_COMPRESSION",
+            Word(&["lz4", "none"]), Is("lz4");
+        /// How long one request may take until it is sent again.
+        cassandra_request_timeout = "cassandra-request-timeout",
+            "PULSEMESH_CASSANDRA_REQUEST_TIMEOUT",
+            time(Duration::from_millis(100), Duration::from_secs(60)), Is("3s");
+        /// Most write requests at once; how many there are is found by measuring.
+        cassandra_requests_max = "cassandra-requests-max", "PULSEMESH_CASSANDRA_REQUESTS_MAX",
+            count(1, 32_768), Is("256");
     }
 
     ack: AckValues = "Acknowledgement" {

@@ -147,10 +147,7 @@ fn a_bad_value_is_named_with_its_place_and_what_would_be_right() {
             "buffer-bytes = \"64M\"",
             "`64M` is not a whole number with B, KiB, MiB, GiB or TiB, such as 64MiB",
         ),
-        (
-            "store = \"memry\"",
-            "`memry` is not known; write `memory` or `embedded`; did you mean `memory`?",
-        ),
+        ("store = \"memry\"", "write `memory`, `embedded` or `cassandra`; did you mean `memory`?"),
         ("ack = \"Durable\"", "write `memory`, `durable` or `stored`; did you mean `durable`?"),
         ("listen = \":8080\"", "write 0.0.0.0:8080 for every interface"),
         ("listen = \"localhost:80\"", "write 127.0.0.1:80"),

@@ -9,7 +9,7 @@ use pulsemesh_runtime::telemetry::check_level;
 
 use super::definition::{Definition, Fallback, Kind};
 use super::error::{Problem, nearest};
-use super::units;
+use super::{nodes, units};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,20 @@ impl fmt::Display for Value {
 impl Value {
     /// Whether somebody set it.
     pub fn is_set(&self) -> bool {
-        self.source != Source::Default
+        self.source != Source::Default && !self.is_nothing()
+    }
+
+    /// Whether it is a setting that may have no value, and has none.
+    fn is_nothing(&self) -> bool {
+        self.text.is_empty() && matches!(self.definition.default, Fallback::Nothing(_))
+    }
+
+    /// What `read` makes of it, or `None` where it has no value.
+    pub(super) fn optional<T>(
+        &self,
+        read: impl FnOnce(&Self) -> Result<T, Problem>,
+    ) -> Result<Option<T>, Problem> {
+        if self.is_nothing() { Ok(None) } else { read(self).map(Some) }
     }
 
     /// Something that is wrong with it.
@@ -66,8 +79,14 @@ impl Value {
 
     /// Whether it is of its kind and within its bounds.
     pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.is_nothing() {
+            return Ok(());
+        }
         match self.definition.kind {
             Kind::Address => self.address().map(drop),
+            Kind::Nodes => self.nodes().map(drop),
+            Kind::Keyspace => self.keyspace().map(drop),
+            Kind::Datacenter => self.datacenter().map(drop),
             Kind::Path => self.path().map(drop),
             Kind::Level => check_level(&self.text).map_err(|error| self.problem(error.to_string())),
             Kind::Switch => self.switch().map(drop),
@@ -89,6 +108,36 @@ impl Value {
             };
             self.problem(format!("`{}` is no IP address with a port; {right}", self.text))
         })
+    }
+
+    /// `host:port` each, without spaces.
+    pub(super) fn nodes(&self) -> Result<Vec<String>, Problem> {
+        let node = |text: &str| nodes::node(text).map_err(|wrong| self.problem(wrong));
+        self.text.split(',').map(node).collect()
+    }
+
+    pub(super) fn keyspace(&self) -> Result<String, Problem> {
+        let text = self.text.as_str();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let begins = text.starts_with(|first: char| first.is_ascii_lowercase());
+        // The most that Cassandra takes.
+        if begins && text.len() <= 48 && text.bytes().all(plain) {
+            return Ok(text.to_owned());
+        }
+        Err(self.problem(format!(
+            "`{text}` is no name of a keyspace; write at most 48 of a-z, 0-9 and _, a letter first"
+        )))
+    }
+
+    pub(super) fn datacenter(&self) -> Result<String, Problem> {
+        let text = self.text.as_str();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if !text.is_empty() && text.len() <= 128 && text.bytes().all(plain) {
+            return Ok(text.to_owned());
+        }
+        Err(self.problem(format!(
+            "`{text}` is no name of a datacenter; write at most 128 letters, digits, _, - and ."
+        )))
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, Problem> {
@@ -168,7 +217,7 @@ impl Value {
     fn malformed(&self, what: &str) -> Problem {
         let example = match self.definition.default {
             Fallback::Value(value) => format!(", such as {value}"),
-            Fallback::Computed(_) => String::new(),
+            Fallback::Computed(_) | Fallback::Nothing(_) => String::new(),
         };
         self.problem(format!("`{}` is not {what}{example}", self.text))
     }

@@ -1,5 +1,6 @@
 //! Tests against a real Cassandra of three nodes that the environment names, one after the
 //! other: `cargo xtask test cassandra`. Each makes the cluster whole before it begins.
 
+mod connect;
 mod nodes;
 mod session;

@@ -27,7 +27,9 @@ pub(super) fn documented(files: &[File]) -> Vec<Finding> {
     let listed = listed(of_ours);
     let mut findings = Vec::new();
     let mut registered = Vec::new();
-    for file in files.iter().filter(|file| file.path.ends_with("/src/metrics.rs")) {
+    // Those of the tools here are about metrics.
+    let ours = |path: &str| path.ends_with("/metrics.rs") && !path.starts_with("xtask/");
+    for file in files.iter().filter(|file| ours(&file.path)) {
         for (line, metric) in in_source(&file.text) {
             match metric {
                 Ok(metric) if listed.iter().any(|(_, entry)| *entry == metric) => {

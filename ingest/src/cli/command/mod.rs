@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use pulsemesh_runtime::version::Version;
 
-use crate::settings::{CONFIG_VARIABLE, DEFINITIONS, Definition, Fallback, Kind, Sources};
+use crate::settings::{CONFIG_VARIABLE, DEFINITIONS, Definition, Kind, Sources};
 
 use super::check::CheckArguments;
 
@@ -195,10 +195,7 @@ fn command() -> clap::Command {
 /// The flag of a setting. The value is proven later, together with all other sources.
 fn argument(definition: &'static Definition) -> Arg {
     let Definition { name, env, kind, default, section, about } = definition;
-    let default = match default {
-        Fallback::Value(value) => value,
-        Fallback::Computed(how) => how,
-    };
+    let default = default.text();
     let about = about.trim();
     let plain = kind.to_string().replace('`', "");
     let argument = Arg::new(*name)

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::pulse::BATCH_EVENTS_MAX;
 use crate::sink::batch::RowRef;
 use crate::sink::progress::{Progress, SeqSet};
 use crate::sink::source::{FrameSource, Source};
@@ -18,6 +19,10 @@ use crate::sink::source::{FrameSource, Source};
 /// Dead letters remembered for those who ask only after their pulse has become one: a request
 /// asks within a second of its append.
 const RECENT_DEAD_MAX: usize = 65_536;
+
+/// Dead letters that one who waits is told of: a request has no more pulses, and who waits for
+/// more than a request's wants to know only when they are finished.
+const TOLD_DEAD_MAX: usize = BATCH_EVENTS_MAX;
 
 /// How the numbers of one source ended for one sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +75,11 @@ impl Place {
 }
 
 /// What waits for pulses to be stored learns.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finish {
-    /// How many of them a required sink could not take; these are kept as dead letters.
-    pub dead_lettered: u64,
+    /// Numbers of those that a required sink could not take, ascending; these are kept as dead
+    /// letters.
+    pub dead_lettered: Vec<u64>,
 }
 
 /// The drains ended before the pulses were stored. They are as safe as they were.
@@ -260,7 +266,7 @@ impl Board {
 
     fn outcome(&self, start: u64, end: u64) -> Finish {
         let recent = self.recent_dead.lock().unwrap_or_else(PoisonError::into_inner);
-        Finish { dead_lettered: recent.range(start..end).count() as u64 }
+        Finish { dead_lettered: recent.range(start..end).take(TOLD_DEAD_MAX).copied().collect() }
     }
 
     fn lock(&self, sink: usize) -> MutexGuard<'_, Place> {

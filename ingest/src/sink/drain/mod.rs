@@ -2,7 +2,7 @@
 //! turn, and writes batches until each pulse is stored or a dead letter. A slow or stuck sink
 //! delays nobody but itself.
 
-mod backoff;
+pub(crate) mod backoff;
 pub(crate) mod board;
 mod job;
 mod keeper;

@@ -58,6 +58,24 @@ impl Layout {
         Self::new(((code >> 4) & 15) as u8, (code & 15) as u8)
     }
 
+    /// How many slices a bucket has, as a power of two.
+    pub fn slices_log2(self) -> u8 {
+        self.slices_log2
+    }
+
+    /// How many partitions lie side by side, as a power of two.
+    pub fn spread_log2(self) -> u8 {
+        self.spread_log2
+    }
+
+    /// The layout that has as many slices and as many partitions side by side as each of the two.
+    pub fn joined(self, other: Self) -> Self {
+        Self {
+            slices_log2: self.slices_log2.max(other.slices_log2),
+            spread_log2: self.spread_log2.max(other.spread_log2),
+        }
+    }
+
     /// How many slices a bucket has.
     pub fn slices(self) -> u16 {
         1 << self.slices_log2

@@ -47,7 +47,7 @@ pub struct CassandraMetrics {
 }
 
 impl CassandraMetrics {
-    /// Makes them and registers them; `registry` brings the prefix `pulsemesh`.
+    /// Makes them and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             rows: Family::default(),
@@ -59,7 +59,7 @@ impl CassandraMetrics {
             limit: Gauge::default(),
             connected: Gauge::default(),
         };
-        let registry = registry.sub_registry_with_prefix("cassandra");
+        let registry = registry.sub_registry_with_prefix("pulsemesh_cassandra");
         registry.register("rows", "Rows written", metrics.rows.clone());
         registry.register("requests", "Write requests that succeeded", metrics.requests.clone());
         registry.register("failures", "Write requests that failed", metrics.failures.clone());

@@ -53,8 +53,8 @@ pub struct CredentialFiles {
 /// Files for encrypted connections, all PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Who signs the nodes' certificates; `None`: whom the operating system trusts.
-    pub ca: Option<PathBuf>,
+    /// Who signs the nodes' certificates.
+    pub ca: PathBuf,
     /// Our certificate and its key, where nodes ask for one.
     pub client: Option<(PathBuf, PathBuf)>,
     /// Whether a node's certificate must name the address that it was reached at.

@@ -21,9 +21,9 @@ const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service
 const INSERT_ID: &str = "INSERT INTO pulse_ids (tenant, receive_hour, id_shard, event_id, \
     service_name, event_time, shard) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, layout) \
-    VALUES (?, ?, ?, ?) USING TTL ?";
-const INSERT_ID_HOUR: &str =
-    "INSERT INTO pulse_id_hours (tenant, receive_hour, shards) VALUES (?, ?, ?) USING TTL ?";
+    VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
+const INSERT_ID_HOUR: &str = "INSERT INTO pulse_id_hours (tenant, receive_hour, shards) \
+    VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_COUNT: &str = "INSERT INTO pulse_counts (tenant, hour, minute, kind, log_id, part, \
     pulses) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_WRITER: &str = "INSERT INTO pulse_writers (log_id, seen) VALUES (?, ?) USING TTL ?";

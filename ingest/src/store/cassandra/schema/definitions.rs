@@ -143,7 +143,7 @@ pub(super) const TABLES: [Table; 9] = [
             "minute timestamp",
             "kind text",
             "log_id uuid",
-            "part int",
+            "part bigint",
             "pulses bigint",
             "PRIMARY KEY ((tenant, hour), minute, kind, log_id, part)",
         ],

@@ -1,6 +1,7 @@
 //! Why the tables are not as they must be, for a person and for the one who tries again.
 
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError, WriteType};
+use scylla::statement::Consistency;
 use thiserror::Error;
 
 /// Why the tables could not be prepared.
@@ -8,8 +9,8 @@ use thiserror::Error;
 pub(crate) enum SchemaError {
     /// The keyspace's name can't stand in a statement as it is.
     #[error(
-        "refuse the keyspace name {name:?}: a letter from a to z, then at most 47 of a to z, 0 to 9 \
-         and _"
+        "refuse the keyspace name {name:?}: a letter from a to z, then at most 47 of a to z, \
+         0 to 9 and _"
     )]
     Name {
         /// What was asked for.
@@ -87,6 +88,7 @@ impl SchemaError {
     pub(crate) fn again(&self) -> Again {
         match self {
             Self::LockHeld { .. } | Self::NoAgreement { .. } => Again::Soon,
+            Self::Request { source, .. } if is_contended(source) => Again::Soon,
             Self::Request { .. } | Self::Answer { .. } => Again::Later,
             Self::Name { .. } | Self::Newer { .. } | Self::PlainTable { .. } => Again::Changed,
         }
@@ -119,6 +121,20 @@ pub(super) fn is_refused(source: &ExecutionError) -> bool {
     )
 }
 
+/// Whether a conditional write, or the read after it, gave up; mostly against others that begin
+/// at the same moment.
+fn is_contended(source: &ExecutionError) -> bool {
+    use DbError::{ReadTimeout, WriteTimeout};
+    match source {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => match error {
+            WriteTimeout { write_type, .. } => *write_type == WriteType::Cas,
+            ReadTimeout { consistency, .. } => *consistency == Consistency::LocalSerial,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// Whether a node of Cassandra lists a table whose files it has not opened yet.
 fn is_opening(source: &ExecutionError) -> bool {
     match source {
@@ -136,4 +152,35 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     move |source| SchemaError::Answer { doing, source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(error: DbError) -> SchemaError {
+        let attempt = RequestAttemptError::DbError(error, "Unknown CF 1".to_owned());
+        failed("lock the tables")(ExecutionError::LastAttemptError(attempt))
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon() {
+        let check = |error: SchemaError, again| assert_eq!(error.again(), again, "{error:?}");
+        let keyspace = || "k".to_owned();
+        let timeout = |write_type| DbError::WriteTimeout {
+            consistency: Consistency::LocalSerial,
+            received: 1,
+            required: 2,
+            write_type,
+        };
+        check(SchemaError::LockHeld { keyspace: keyspace() }, Again::Soon);
+        check(SchemaError::NoAgreement { source: None }, Again::Soon);
+        check(request(timeout(WriteType::Cas)), Again::Soon);
+        check(request(DbError::ServerError), Again::Soon);
+        check(request(timeout(WriteType::Simple)), Again::Later);
+        check(request(DbError::Overloaded), Again::Later);
+        check(request(DbError::Invalid), Again::Later);
+        check(SchemaError::Newer { keyspace: keyspace(), found: 2, known: 1 }, Again::Changed);
+        check(SchemaError::Name { name: keyspace() }, Again::Changed);
+    }
 }

@@ -26,19 +26,21 @@ pub(super) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Takes the lease for so long, if nobody has it.
+    /// Takes the lease for so long, if nobody else has it. A holder that was interrupted takes
+    /// it again.
     pub(super) async fn take(
         requests: Requests<'a>,
         keyspace: &'a str,
-        length: Duration,
+        (holder, length): (Uuid, Duration),
     ) -> Result<Self, SchemaError> {
-        let (holder, since) = (Uuid::now_v7(), Instant::now());
-        let lease = Self { requests, keyspace, holder, length, since };
+        let mut lease = Self { requests, keyspace, holder, length, since: Instant::now() };
         let cql = format!(
             "INSERT INTO {keyspace}.{LOCK} (name, holder) VALUES (?, ?) IF NOT EXISTS USING TTL ?"
         );
         let sent = requests.write(DOING, &cql, (NAME, holder, lease.seconds())).await;
         lease.settle(sent).await?;
+        // It may have been taken before an interruption, and have little time left.
+        lease.renew().await?;
         Ok(lease)
     }
 
@@ -47,6 +49,10 @@ impl<'a> Lease<'a> {
         if self.since.elapsed() < self.length / 2 {
             return Ok(());
         }
+        self.renew().await
+    }
+
+    async fn renew(&mut self) -> Result<(), SchemaError> {
         let since = Instant::now();
         let cql = format!(
             "UPDATE {}.{LOCK} USING TTL ? SET holder = ? WHERE name = ? IF holder = ?",

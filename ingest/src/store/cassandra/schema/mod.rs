@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use scylla::client::session::Session;
 use tracing::info;
+use uuid::Uuid;
 
 use self::definitions::Migration;
 use self::error::SchemaError;
@@ -37,15 +38,15 @@ pub(crate) async fn prepare(
     settings: &CassandraSettings,
     nodes: usize,
 ) -> Result<(), SchemaError> {
-    /// When this process first looked, in milliseconds since 1970 in UTC.
-    static BEGAN: OnceLock<i64> = OnceLock::new();
-    let began_ms = *BEGAN.get_or_init(|| (settings.clock)() / 1000);
+    /// When this process first looked, in milliseconds since 1970 in UTC, and its name.
+    static PROCESS: OnceLock<(i64, Uuid)> = OnceLock::new();
+    let (began_ms, holder) = *PROCESS.get_or_init(|| ((settings.clock)() / 1000, Uuid::now_v7()));
     let preparation = Preparation {
         requests: Requests { session, consistency: settings.consistency },
         settings,
         nodes,
         began_ms,
-        lease: LEASE,
+        lease: (holder, LEASE),
         migrations: definitions::migrations,
     };
     preparation.run().await
@@ -60,7 +61,8 @@ struct Preparation<'a> {
     /// with different settings change it once each, not for ever, and the one that began last
     /// wins.
     began_ms: i64,
-    lease: Duration,
+    /// Who holds the lease, and for how long.
+    lease: (Uuid, Duration),
     migrations: fn(&str, Retention) -> Vec<Migration>,
 }
 

@@ -48,7 +48,7 @@ async fn partitions(fixture: &Fixture, key: &str) -> HashMap<i64, usize> {
 #[tokio::test]
 #[ignore = "needs the database of cargo xtask test cassandra"]
 async fn pulses_of_one_millisecond_are_one_row_there_and_all_kept_here() {
-    let (plain, ours) = both().await;
+    let (plain, ours) = Box::pin(both()).await;
     for _ in 0..20 {
         write(&plain, &ours, Layout::ONE, BEGIN_MS).await;
     }
@@ -63,7 +63,7 @@ async fn pulses_of_one_millisecond_are_one_row_there_and_all_kept_here() {
 #[ignore = "needs the database of cargo xtask test cassandra"]
 async fn a_service_is_one_partition_for_ever_there_and_a_bounded_one_here() {
     const EACH: i64 = 10;
-    let (plain, ours) = both().await;
+    let (plain, ours) = Box::pin(both()).await;
     for (day, buckets) in [(1, 12), (2, 24)] {
         for at in (buckets - 12) * EACH..buckets * EACH {
             write(&plain, &ours, Layout::ONE, BEGIN_MS + at * BUCKET_MS / EACH).await;
@@ -82,7 +82,7 @@ async fn a_service_is_one_partition_for_ever_there_and_a_bounded_one_here() {
 #[ignore = "needs the database of cargo xtask test cassandra"]
 async fn a_hot_service_is_one_partition_there_and_as_many_as_its_layout_says_here() {
     const ROWS: i64 = 1000;
-    let (plain, ours) = both().await;
+    let (plain, ours) = Box::pin(both()).await;
     let layout = Layout::new(2, 2);
     for at in 0..ROWS {
         write(&plain, &ours, layout, BEGIN_MS + at * BUCKET_MS / ROWS).await;

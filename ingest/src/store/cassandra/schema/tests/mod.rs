@@ -7,8 +7,12 @@ mod refuse;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
@@ -16,6 +20,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency::LocalQuorum;
 use scylla::value::CqlTimestamp;
 use uuid::Uuid;
+use xtask::cassandra::{Cluster, Node, TlsFiles};
 
 use super::definitions::{Migration, TABLES};
 use super::requests::Requests;
@@ -23,7 +28,27 @@ use super::retention::Retention;
 use super::*;
 use crate::clock::now_us;
 
+/// Longest wait for nodes that another test has stopped.
+const UP_MAX: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+type Options = BTreeMap<String, String>;
+
+/// A table as the database has it: its id, time to live, traces' time and compaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    id: Uuid,
+    live: i32,
+    traces: i32,
+    how: Options,
+}
+
+impl Made {
+    /// Size and unit of its time windows.
+    fn window(&self) -> (&str, &str) {
+        (&self.how["compaction_window_size"], &self.how["compaction_window_unit"])
+    }
+}
 
 /// A keyspace of its own.
 struct Fixture {
@@ -33,11 +58,11 @@ struct Fixture {
 
 impl Fixture {
     async fn new(name: &str) -> Self {
-        let mut settings = CassandraSettings::new(nodes(), PathBuf::new());
+        let cluster = cluster();
+        let mut settings = CassandraSettings::new(Vec::new(), PathBuf::new());
         let unique = Uuid::now_v7().simple().to_string();
         settings.keyspace = format!("schema_{name}_{}", &unique[20..]);
-        settings.replication_factor = Some(1);
-        Self { session: connect(&settings).await, settings }
+        Self { session: connect(&cluster).await, settings }
     }
 
     /// What a process that begins now would do.
@@ -49,16 +74,18 @@ impl Fixture {
         Preparation {
             requests: Requests { session, consistency: self.settings.consistency },
             settings: &self.settings,
-            nodes: 1,
+            nodes: session.get_cluster_state().get_nodes_info().len(),
             began_ms: now_us() / 1000,
-            lease: LEASE,
+            lease: (Uuid::now_v7(), LEASE),
             migrations: definitions::migrations,
         }
     }
 
     async fn make_keyspace(&self) {
         let requests = self.process().requests;
-        keyspace::make(requests, &self.settings, 1).await.expect("make the keyspace");
+        keyspace::make(requests, &self.settings, self.process().nodes)
+            .await
+            .expect("make the keyspace");
     }
 
     /// Sends a statement in which `KS` stands for the keyspace.
@@ -77,17 +104,16 @@ impl Fixture {
         result.rows::<T>().expect("these types").map(|row| row.expect("a row")).collect()
     }
 
-    /// Each table with its id, time to live, traces' time and compaction.
-    async fn tables(&self) -> BTreeMap<String, (Uuid, i32, i32, BTreeMap<String, String>)> {
-        let rows: Vec<(String, Uuid, i32, i32, BTreeMap<String, String>)> = self
+    /// All tables.
+    async fn tables(&self) -> BTreeMap<String, Made> {
+        let rows: Vec<(String, Uuid, i32, i32, Options)> = self
             .rows(
                 "SELECT table_name, id, default_time_to_live, gc_grace_seconds, compaction \
                  FROM system_schema.tables WHERE keyspace_name = 'KS'",
             )
             .await;
-        rows.into_iter()
-            .map(|(name, id, live, traces, how)| (name, (id, live, traces, how)))
-            .collect()
+        let made = |(name, id, live, traces, how)| (name, Made { id, live, traces, how });
+        rows.into_iter().map(made).collect()
     }
 
     async fn noted(&self) -> Option<Noted> {
@@ -107,19 +133,35 @@ async fn prepare_in_turn(preparation: &Preparation<'_>) -> Result<(), SchemaErro
         match preparation.run().await {
             Err(error) if error.again() == error::Again::Soon => {
                 assert!(tokio::time::Instant::now() < end, "in time: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
             done => return done,
         }
     }
 }
 
-async fn connect(settings: &CassandraSettings) -> Session {
-    SessionBuilder::new().known_nodes(&settings.nodes).build().await.expect("connect")
+/// The cluster that the environment names, with all of its nodes up.
+fn cluster() -> Cluster {
+    let cluster = Cluster::from_environment().expect("a cluster");
+    cluster.mend(UP_MAX).expect("all nodes up");
+    cluster
 }
 
-#[allow(clippy::disallowed_methods, reason = "the step that runs these tests names the database")]
-fn nodes() -> Vec<String> {
-    let nodes = std::env::var("PULSEMESH_TESTBED_CASSANDRA").expect("the name of a database");
-    nodes.split(',').map(str::to_owned).collect()
+async fn connect(cluster: &Cluster) -> Session {
+    let mut builder = SessionBuilder::new()
+        .known_nodes_addr(cluster.nodes().iter().map(Node::address))
+        .tls_context(cluster.tls_files().as_ref().map(tls));
+    if let Some((name, password)) = cluster.settings().login() {
+        builder = builder.user(name, password);
+    }
+    builder.build().await.expect("connect")
+}
+
+fn tls(files: &TlsFiles) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&files.ca).expect("read it")).expect("a certificate");
+    let chain = vec![CertificateDer::from_pem_file(&files.client).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(&files.client_key).expect("a key");
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    Arc::new(builder.with_client_auth_cert(chain, key).expect("a configuration"))
 }
