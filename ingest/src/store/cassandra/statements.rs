@@ -1,8 +1,14 @@
 //! Every statement of the write and read paths, prepared once per session. Holds the CQL; what
 //! is bound to it is the business of those who send it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
 use scylla::errors::PrepareError;
+use scylla::policies::retry::DefaultRetryPolicy;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 
@@ -22,8 +28,14 @@ const INSERT_COUNT: &str = "INSERT INTO pulse_counts (tenant, hour, minute, kind
     pulses) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_WRITER: &str = "INSERT INTO pulse_writers (log_id, seen) VALUES (?, ?) USING TTL ?";
 
+/// Both bounds of two columns: bounds of one and of two are not taken together everywhere.
+const EVENTS_BETWEEN: &str = "(event_time, event_id) >= (?, ?) AND (event_time, event_id) < (?, ?)";
 const EVENT_COLUMNS: &str = "event_time, event_id, received_at, kind, latency_ms, status, value, \
     user_id, sku, unit, amount, metadata, payload";
+
+/// When a read is asked of a second node: far beyond what reads take when all is well, so that
+/// a node that hangs costs a query this long and not the whole time of a request.
+const SECOND_NODE_AFTER: Duration = Duration::from_millis(500);
 
 /// The statements.
 #[derive(Debug, Clone)]
@@ -38,8 +50,9 @@ pub(crate) struct Statements {
     /// Bound: tenant, service, newest bucket (inclusive), oldest bucket (inclusive). Gives
     /// bucket and layout, newest bucket first.
     pub(crate) select_buckets: PreparedStatement,
-    /// Bound: tenant, service, bucket, shard, from event time (inclusive), to event time
-    /// (exclusive). Gives the columns of a row but those of the partition, newest first.
+    /// Bound: tenant, service, bucket, shard, event time and id of the oldest row (inclusive),
+    /// those of the row behind the newest (exclusive). Gives the columns of a row but those of
+    /// the partition, newest first.
     pub(crate) select_events: PreparedStatement,
     /// Bound: tenant, service, bucket, shard, event time, id. Gives the same columns.
     pub(crate) select_event: PreparedStatement,
@@ -65,6 +78,14 @@ impl Statements {
             statement.set_is_idempotent(true);
             Ok::<_, PrepareError>(statement)
         };
+        let reads = read_profile(session);
+        let select = async |text: &str| {
+            let mut statement = prepare(text).await?;
+            statement.set_execution_profile_handle(Some(reads.clone()));
+            // Columns are named, and no migration changes the type of one.
+            statement.set_use_cached_result_metadata(true);
+            Ok::<_, PrepareError>(statement)
+        };
         let events = |place: &str| {
             format!(
                 "SELECT {EVENT_COLUMNS} FROM pulse_events_by_service WHERE tenant = ? AND \
@@ -78,28 +99,41 @@ impl Statements {
             insert_id_hour: prepare(INSERT_ID_HOUR).await?,
             insert_count: prepare(INSERT_COUNT).await?,
             insert_writer: prepare(INSERT_WRITER).await?,
-            select_writers: prepare("SELECT log_id FROM pulse_writers").await?,
-            select_buckets: prepare(
+            select_writers: select("SELECT log_id FROM pulse_writers").await?,
+            select_buckets: select(
                 "SELECT bucket, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ? \
                  AND bucket <= ? AND bucket >= ?",
             )
             .await?,
-            select_events: prepare(&events("event_time >= ? AND event_time < ?")).await?,
-            select_event: prepare(&events("event_time = ? AND event_id = ?")).await?,
-            select_id: prepare(
+            select_events: select(&events(EVENTS_BETWEEN)).await?,
+            select_event: select(&events("event_time = ? AND event_id = ?")).await?,
+            select_id: select(
                 "SELECT service_name, event_time, shard FROM pulse_ids WHERE tenant = ? AND \
                  receive_hour = ? AND id_shard = ? AND event_id = ?",
             )
             .await?,
-            select_id_hours: prepare(
+            select_id_hours: select(
                 "SELECT receive_hour, shards FROM pulse_id_hours WHERE tenant = ?",
             )
             .await?,
-            select_counts: prepare(
+            select_counts: select(
                 "SELECT minute, kind, pulses FROM pulse_counts WHERE tenant = ? AND hour = ? \
                  AND minute >= ? AND minute < ?",
             )
             .await?,
         })
     }
+}
+
+/// How reads differ from writes: they are retried at once on another node, and one that a node
+/// does not answer soon is asked of a second one as well.
+fn read_profile(session: &Session) -> ExecutionProfileHandle {
+    let second =
+        SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SECOND_NODE_AFTER };
+    let profile = session.get_default_execution_profile_handle().pointee_to_builder();
+    profile
+        .retry_policy(Arc::new(DefaultRetryPolicy::new()))
+        .speculative_execution_policy(Some(Arc::new(second)))
+        .build()
+        .into_handle()
 }

@@ -1,0 +1,5 @@
+//! Tests of reading: the walk over partitions that are only thought of, and everything over a
+//! real database.
+
+mod fake;
+mod walk;
