@@ -107,7 +107,7 @@ impl<'s, S: Source> Walk<'s, S> {
         let rows = self.page.rows();
         let needed = self.page.missing() * self.opened / rows.max(1) * 5 / 4;
         let wholly = self.room() / (rows.div_ceil(self.opened) + 2);
-        needed.min(wholly).min(self.window * 2).min(REQUESTS_MAX).max(PARTS_FIRST)
+        needed.min(wholly).min(self.window * 2).clamp(PARTS_FIRST, REQUESTS_MAX)
     }
 
     /// Asks once what is needed next, all at the same time.
