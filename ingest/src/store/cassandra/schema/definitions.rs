@@ -1,0 +1,325 @@
+//! The tables, and the versions that lead to them. A table that is here stays as it is: a change
+//! is a new migration, and the definition is changed beside it. Nothing that only one of
+//! Cassandra and Scylla has; so no compression is named, which both default to LZ4 for.
+//!
+//! * `pulse_events_by_service`: the rows; a partition is a shard of ten minutes of a service.
+//! * `pulse_buckets`: which ten minutes of a service have rows, and how they are spread.
+//! * `pulse_ids`: where the row of an id is.
+//! * `pulse_id_hours`: in which hours a tenant has ids that do not tell their time themselves.
+//! * `pulse_counts`: how many pulses a minute has, as absolute sums of each log's parts.
+//! * `pulse_writers`: which logs are written from now.
+//! * `pulse_dead_letters`: pulses that a sink can never take, as they were.
+//! * `pulse_schema`: the version and the retention of these tables.
+//! * `pulse_lock`: who changes them.
+
+use uuid::{Uuid, uuid};
+
+use super::retention::{Retention, TRACES_MIN};
+
+/// The table whose other form is known: rows keyed by service and time alone.
+#[cfg(test)]
+pub(super) const EVENTS: &str = "pulse_events_by_service";
+/// Where the version is.
+pub(super) const SCHEMA: &str = "pulse_schema";
+/// Where the lease is.
+pub(super) const LOCK: &str = "pulse_lock";
+
+/// The space of all table ids.
+const IDS: Uuid = uuid!("0a0c3a7e-1d7d-5a39-9a0b-5b1f0f6a6c11");
+
+/// How long a table keeps its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// As long as the retention, in time windows that are dropped whole.
+    Retention,
+    /// Long enough for every row that may still come.
+    Buckets,
+    /// So many seconds.
+    Seconds(u64),
+    /// For ever.
+    Always,
+}
+
+/// A table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// What is in it, as the table's own comment.
+    comment: &'static str,
+    /// All columns, then the key.
+    columns: &'static [&'static str],
+    /// The columns of its primary key, by which it is recognised.
+    pub(super) key: &'static [&'static str],
+    order: &'static str,
+    keeps: Keeps,
+}
+
+/// What leads from the version below to this one. Each statement may run again.
+#[derive(Debug)]
+pub(super) struct Migration {
+    pub(super) version: i32,
+    pub(super) statements: Vec<String>,
+}
+
+/// All tables.
+pub(super) const TABLES: [Table; 9] = [
+    Table {
+        name: "pulse_events_by_service",
+        comment: "pulses by service and time",
+        columns: &[
+            "tenant text",
+            "service_name text",
+            "bucket timestamp",
+            "shard smallint",
+            "event_time timestamp",
+            "event_id uuid",
+            "received_at timestamp",
+            "kind text",
+            "latency_ms double",
+            "status text",
+            "value double",
+            "user_id text",
+            "sku text",
+            "unit text",
+            "amount decimal",
+            "metadata frozen<map<text, text>>",
+            "payload text",
+            "PRIMARY KEY ((tenant, service_name, bucket, shard), event_time, event_id)",
+        ],
+        key: &["tenant", "service_name", "bucket", "shard", "event_time", "event_id"],
+        order: "event_time DESC, event_id DESC",
+        keeps: Keeps::Retention,
+    },
+    Table {
+        name: "pulse_buckets",
+        comment: "which ten minutes of a service have rows, and how they are spread",
+        columns: &[
+            "tenant text",
+            "service_name text",
+            "bucket timestamp",
+            "layout smallint",
+            "PRIMARY KEY ((tenant, service_name), bucket, layout)",
+        ],
+        key: &["tenant", "service_name", "bucket", "layout"],
+        order: "bucket DESC, layout ASC",
+        keeps: Keeps::Buckets,
+    },
+    Table {
+        name: "pulse_ids",
+        comment: "where the row of an id is",
+        columns: &[
+            "tenant text",
+            "receive_hour timestamp",
+            "id_shard int",
+            "event_id uuid",
+            "service_name text",
+            "event_time timestamp",
+            "shard smallint",
+            "PRIMARY KEY ((tenant, receive_hour, id_shard), event_id)",
+        ],
+        key: &["tenant", "receive_hour", "id_shard", "event_id"],
+        order: "",
+        keeps: Keeps::Retention,
+    },
+    Table {
+        name: "pulse_id_hours",
+        comment: "hours in which a tenant has ids that do not tell their time",
+        columns: &[
+            "tenant text",
+            "receive_hour timestamp",
+            "shards int",
+            "PRIMARY KEY ((tenant), receive_hour, shards)",
+        ],
+        key: &["tenant", "receive_hour", "shards"],
+        order: "receive_hour DESC, shards ASC",
+        keeps: Keeps::Buckets,
+    },
+    Table {
+        name: "pulse_counts",
+        comment: "pulses of a minute of event time, as absolute sums of each log",
+        columns: &[
+            "tenant text",
+            "hour timestamp",
+            "minute timestamp",
+            "kind text",
+            "log_id uuid",
+            "part bigint",
+            "pulses bigint",
+            "PRIMARY KEY ((tenant, hour), minute, kind, log_id, part)",
+        ],
+        key: &["tenant", "hour", "minute", "kind", "log_id", "part"],
+        order: "",
+        keeps: Keeps::Retention,
+    },
+    Table {
+        name: "pulse_writers",
+        comment: "logs that are written from now",
+        columns: &["log_id uuid PRIMARY KEY", "seen timestamp"],
+        key: &["log_id"],
+        order: "",
+        keeps: Keeps::Seconds(180),
+    },
+    Table {
+        name: "pulse_dead_letters",
+        comment: "pulses that a sink can never take, as they were",
+        columns: &[
+            "tenant text",
+            "day timestamp",
+            "shard smallint",
+            "at timestamp",
+            "sink text",
+            "log_id uuid",
+            "seq bigint",
+            "in_memory boolean",
+            "event_id uuid",
+            "code text",
+            "stage text",
+            "message text",
+            "attempts int",
+            "first_at timestamp",
+            "history text",
+            "frame blob",
+            "PRIMARY KEY ((tenant, day, shard), at, sink, log_id, seq)",
+        ],
+        key: &["tenant", "day", "shard", "at", "sink", "log_id", "seq"],
+        order: "at DESC, sink ASC, log_id ASC, seq ASC",
+        keeps: Keeps::Retention,
+    },
+    Table {
+        name: SCHEMA,
+        comment: "version and retention of these tables",
+        columns: &[
+            "component text PRIMARY KEY",
+            "version int",
+            "retention_seconds bigint",
+            "changed_at timestamp",
+        ],
+        key: &["component"],
+        order: "",
+        keeps: Keeps::Always,
+    },
+    Table {
+        name: LOCK,
+        comment: "who changes these tables",
+        columns: &["name text PRIMARY KEY", "holder uuid"],
+        key: &["name"],
+        order: "",
+        keeps: Keeps::Always,
+    },
+];
+
+/// All versions, oldest first.
+pub(super) fn migrations(keyspace: &str, retention: Retention) -> Vec<Migration> {
+    let all = TABLES.iter().map(|table| table.create(keyspace, retention));
+    vec![Migration { version: 1, statements: all.collect() }]
+}
+
+/// What makes existing tables keep rows for another time.
+pub(super) fn keep(keyspace: &str, retention: Retention) -> Vec<String> {
+    let depends = |table: &&Table| matches!(table.keeps, Keeps::Retention | Keeps::Buckets);
+    let alter = |table: &Table| {
+        let options = table.keeps.options(retention).join(" AND ");
+        format!("ALTER TABLE {keyspace}.{} WITH {options}", table.name)
+    };
+    TABLES.iter().filter(depends).map(alter).collect()
+}
+
+/// Makes the table of the lease, which must be there before the others.
+pub(super) fn create_lock(keyspace: &str, retention: Retention) -> Option<String> {
+    let lock = TABLES.iter().find(|table| table.name == LOCK)?;
+    Some(lock.create(keyspace, retention))
+}
+
+impl Table {
+    /// Makes it if it is missing. Its id is made from its name alone: when two nodes are asked to
+    /// make it at once, both make the same table. With the ids that the database gives there
+    /// would be two, and what was written to the one that loses is gone.
+    fn create(&self, keyspace: &str, retention: Retention) -> String {
+        let id = Uuid::new_v5(&IDS, format!("{keyspace}.{}", self.name).as_bytes());
+        let mut options = vec![format!("id = {id}")];
+        if !self.order.is_empty() {
+            options.push(format!("CLUSTERING ORDER BY ({})", self.order));
+        }
+        options.push(format!("comment = 'PulseMesh: {}'", self.comment));
+        options.extend(self.keeps.options(retention));
+        format!(
+            "CREATE TABLE IF NOT EXISTS {keyspace}.{} (\n  {}\n) WITH {}",
+            self.name,
+            self.columns.join(",\n  "),
+            options.join("\n  AND ")
+        )
+    }
+}
+
+impl Keeps {
+    /// Each row brings its own time to live; the table's is for those that do not.
+    fn options(self, retention: Retention) -> Vec<String> {
+        let (live, traces) = match self {
+            Self::Retention => (retention.seconds() as u64, retention.traces_seconds()),
+            Self::Buckets => (retention.buckets_seconds(), retention.traces_seconds()),
+            Self::Seconds(seconds) => (seconds, TRACES_MIN),
+            Self::Always => return Vec::new(),
+        };
+        let mut options =
+            vec![format!("default_time_to_live = {live}"), format!("gc_grace_seconds = {traces}")];
+        if self == Self::Retention {
+            options.push(format!("compaction = {}", retention.window()));
+            options.push("speculative_retry = '99PERCENTILE'".to_owned());
+        }
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn week() -> Retention {
+        Retention::new(Duration::from_secs(7 * 24 * 3600))
+    }
+
+    #[test]
+    fn the_tables_of_a_week_are_these() {
+        let versions = migrations("pulsemesh", week());
+        let all: Vec<_> = versions.iter().flat_map(|version| &version.statements).collect();
+        insta::assert_snapshot!(
+            all.iter().map(|cql| format!("{cql};")).collect::<Vec<_>>().join("\n\n")
+        );
+    }
+
+    #[test]
+    fn another_retention_changes_these_tables() {
+        insta::assert_snapshot!(keep("pulsemesh", week()).join(";\n"));
+    }
+
+    #[test]
+    fn each_key_is_that_of_its_definition() {
+        for table in &TABLES {
+            let columns = table.columns.join("\n");
+            let (before, after) = columns.split_once("PRIMARY KEY").expect("a key");
+            let line = if after.contains('(') { after } else { before };
+            for key in table.key {
+                assert!(line.contains(key), "{key} of {}", table.name);
+            }
+            let names = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let count = names.filter(|name| !name.is_empty()).count();
+            if after.contains('(') {
+                assert_eq!(count, table.key.len(), "of {}", table.name);
+            }
+        }
+    }
+
+    #[test]
+    fn versions_rise_and_ids_differ_by_keyspace_and_table() {
+        let versions = migrations("a", week());
+        assert!(versions.is_sorted_by(|a, b| a.version < b.version));
+        let both = ["a", "b"].into_iter().flat_map(|keyspace| migrations(keyspace, week()));
+        let all: Vec<_> = both.flat_map(|version| version.statements).collect();
+        let id = |cql: &String| cql.split("id = ").last()?.split('\n').next().map(str::to_owned);
+        let ids: BTreeSet<_> = all.iter().map(id).collect();
+        assert_eq!(ids.len(), all.len());
+    }
+}
