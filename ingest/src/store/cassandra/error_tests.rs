@@ -65,7 +65,10 @@ fn each_answer_of_a_database_has_its_class() {
         (DbError::ServerError, Class::Unknown),
         (DbError::ProtocolError, Class::Unknown),
         (
-            DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true },
+            DbError::RateLimitReached {
+                op_type: OperationType::Write,
+                rejected_by_coordinator: true,
+            },
             Class::Overloaded,
         ),
         (DbError::Other(0x1700), Class::Unknown),
@@ -85,8 +88,14 @@ fn a_refusal_is_understood_by_its_words() {
         }
     };
     check(&format!("Guardrail column_value_size violated: {value}"), Class::Refused);
-    check("Guardrail items_per_collection violated: Detected collection m with 40 items", Class::Refused);
-    check("Guardrail collection_size violated: Detected collection m of size 36064", Class::Refused);
+    check(
+        "Guardrail items_per_collection violated: Detected collection m with 40 items",
+        Class::Refused,
+    );
+    check(
+        "Guardrail collection_size violated: Detected collection m of size 36064",
+        Class::Refused,
+    );
     check("Guardrail replica_disk_usage violated: Write request failed", Class::Unavailable);
     check("Guardrail write_consistency_levels violated: Provided values", Class::Unknown);
     check("Guardrail minimum_timestamp violated: The modification timestamp", Class::Unknown);
@@ -95,7 +104,10 @@ fn a_refusal_is_understood_by_its_words() {
         "Rejected an oversized mutation (245872/163840) for keyspace: write_o. Top keys are: t.a",
         Class::TooLarge,
     );
-    check("Request is too big: length 18447217 exceeds maximum allowed length 16777216.", Class::TooLarge);
+    check(
+        "Request is too big: length 18447217 exceeds maximum allowed length 16777216.",
+        Class::TooLarge,
+    );
     check("Batch too large", Class::TooLarge);
     check("Mutation of 20 bytes is too large for the maximum size of 10", Class::TooLarge);
     check("table t does not exist", Class::Schema);
@@ -149,7 +161,9 @@ fn each_failure_of_the_driver_has_its_class() {
             Class::Schema,
         ),
         (
-            ExecutionError::MetadataError(scylla::errors::MetadataError::ConnectionPoolError(pool())),
+            ExecutionError::MetadataError(scylla::errors::MetadataError::ConnectionPoolError(
+                pool(),
+            )),
             Class::Connection,
         ),
         (attempt(RequestAttemptError::BrokenConnectionError(broken)), Class::Connection),

@@ -44,7 +44,8 @@ impl Counters {
             ids: table("ids"),
             buckets: table("buckets"),
             id_hours: table("id_hours"),
-            failures: Class::ALL.map(|class| metrics.failures.get_or_create(&labels(class)).clone()),
+            failures: Class::ALL
+                .map(|class| metrics.failures.get_or_create(&labels(class)).clone()),
             retries: Class::ALL.map(|class| metrics.retries.get_or_create(&labels(class)).clone()),
         }
     }

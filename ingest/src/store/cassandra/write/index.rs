@@ -87,9 +87,7 @@ impl IndexRow<'_> {
     fn mark(&self, era: Era) -> Mark {
         match self {
             Self::Bucket(series) => Mark::of_series(series, era.number),
-            Self::Hour(hour) => {
-                Mark::of_hour(hour.tenant, hour.hour_ms, hour.shards, era.number)
-            }
+            Self::Hour(hour) => Mark::of_hour(hour.tenant, hour.hour_ms, hour.shards, era.number),
         }
     }
 
@@ -130,7 +128,8 @@ mod tests {
                 let era = Era::at(now_us, retention);
                 let dies_us = now_us + i64::from(era.ttl_s) * 1_000_000;
                 let last_us = (now_us..).step_by(hour as usize / 4).take(1_000);
-                for later_us in last_us.filter(|later| Era::at(*later, retention).number == era.number)
+                for later_us in
+                    last_us.filter(|later| Era::at(*later, retention).number == era.number)
                 {
                     let row_dies_us = later_us + retention_h as i64 * hour;
                     assert!(dies_us >= row_dies_us.min(now_us + TTL_S_MAX * 1_000_000));

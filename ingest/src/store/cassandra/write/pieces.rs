@@ -95,9 +95,8 @@ impl<'a> Pieces<'a> {
 
     fn undecodable(&self, piece: &Piece) -> Vec<RowFault> {
         let values = self.plan.values(piece.table, piece.range.clone());
-        let fault = |index: u32, message| {
-            RowFault { index: index as usize, code: "undecodable", message }
-        };
+        let fault =
+            |index: u32, message| RowFault { index: index as usize, code: "undecodable", message };
         values
             .iter()
             .filter_map(|row| {

@@ -163,9 +163,10 @@ fn check_rows(plan: &Plan<'_>, samples: &[Sample], shards: u32) {
                 && series.layout == sample.layout
         });
         assert_eq!(series.count(), 1, "readers are led to the row");
-        let hours = plan.named_hours.iter().filter(|hour| {
-            (hour.tenant, hour.hour_ms) == (&*sample.tenant, row.id_hour_ms)
-        });
+        let hours = plan
+            .named_hours
+            .iter()
+            .filter(|hour| (hour.tenant, hour.hour_ms) == (&*sample.tenant, row.id_hour_ms));
         assert!(row.id_shard >= 0 || hours.count() == 1, "readers are led to the id");
     }
     let named = plan.rows.iter().filter(|row| row.id_shard < 0).count() as u64;
@@ -175,8 +176,8 @@ fn check_rows(plan: &Plan<'_>, samples: &[Sample], shards: u32) {
 proptest! {
     #[test]
     fn every_row_is_in_one_request_of_its_partition(
-        samples in prop::collection::vec(sample(), 0..400),
-        copies in 1..4usize,
+        samples in prop::collection::vec(sample(), 0..150),
+        copies in 1..3usize,
     ) {
         let samples: Vec<_> = (0..copies).flat_map(|_| samples.clone()).collect();
         let batch = batch(&samples);
