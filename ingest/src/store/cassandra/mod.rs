@@ -7,6 +7,8 @@
 
 mod counts;
 mod error;
+#[cfg(test)]
+mod error_tests;
 pub mod layout;
 mod link;
 mod live;

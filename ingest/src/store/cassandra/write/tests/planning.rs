@@ -185,7 +185,8 @@ proptest! {
         check_requests(&plan, Table::Events);
         check_requests(&plan, Table::Ids);
         check_rows(&plan, &samples, 16);
-        let expired = samples.iter().filter(|sample| sample.received_at_us <= NOW_US - 24 * HOUR_US);
+        let oldest_us = NOW_US - 24 * HOUR_US;
+        let expired = samples.iter().filter(|sample| sample.received_at_us <= oldest_us);
         prop_assert_eq!(plan.expired as usize, expired.count());
         prop_assert_eq!(plan.rows.len() + plan.expired as usize, samples.len());
         let without = PlanSettings { id_index: false, ..SETTINGS };
