@@ -173,7 +173,3 @@ pub(crate) fn message(error: &ExecutionError) -> Option<&str> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-#[path = "error_tests.rs"]
-mod tests;

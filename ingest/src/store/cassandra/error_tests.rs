@@ -10,7 +10,7 @@ use scylla::errors::{
 };
 use scylla::statement::Consistency::LocalQuorum;
 
-use super::*;
+use super::error::{Class, classify};
 
 fn answer(error: DbError, message: &str) -> ExecutionError {
     ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, message.to_owned()))

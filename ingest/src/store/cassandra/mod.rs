@@ -7,6 +7,8 @@ mod connect;
 mod counts;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod error_tests;
 pub mod layout;
 mod link;
 mod live;

@@ -176,8 +176,8 @@ fn check_rows(plan: &Plan<'_>, samples: &[Sample], shards: u32) {
 proptest! {
     #[test]
     fn every_row_is_in_one_request_of_its_partition(
-        samples in prop::collection::vec(sample(), 0..400),
-        copies in 1..4usize,
+        samples in prop::collection::vec(sample(), 0..150),
+        copies in 1..3usize,
     ) {
         let samples: Vec<_> = (0..copies).flat_map(|_| samples.clone()).collect();
         let batch = batch(&samples);
@@ -185,7 +185,8 @@ proptest! {
         check_requests(&plan, Table::Events);
         check_requests(&plan, Table::Ids);
         check_rows(&plan, &samples, 16);
-        let expired = samples.iter().filter(|sample| sample.received_at_us <= NOW_US - 24 * HOUR_US);
+        let oldest_us = NOW_US - 24 * HOUR_US;
+        let expired = samples.iter().filter(|sample| sample.received_at_us <= oldest_us);
         prop_assert_eq!(plan.expired as usize, expired.count());
         prop_assert_eq!(plan.rows.len() + plan.expired as usize, samples.len());
         let without = PlanSettings { id_index: false, ..SETTINGS };
