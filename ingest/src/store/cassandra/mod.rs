@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 mod error_tests;
 pub mod layout;
+mod lifetime;
 mod link;
 mod live;
 mod mend;

@@ -1,6 +1,5 @@
 //! A keyspace of its own in the real database that the environment names, and a writer to it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,36 +12,22 @@ use scylla::errors::DbError;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency::LocalQuorum;
+use tempfile::TempDir;
 use uuid::Uuid;
 use xtask::cassandra::Cluster;
 
+use crate::fs::{Fs, OsFs};
 use crate::sink::{Batch, SinkError, Written};
+use crate::store::cassandra::counts::Sums;
 use crate::store::cassandra::link::Link;
 use crate::store::cassandra::live::Live;
 use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::pace::Pace;
+use crate::store::cassandra::schema;
 use crate::store::cassandra::settings::CassandraSettings;
 use crate::store::cassandra::statements::Statements;
 
 use super::super::Writer;
-
-const TABLES: [&str; 6] = [
-    "pulse_events_by_service (tenant text, service_name text, bucket timestamp, shard smallint, \
-     event_time timestamp, event_id uuid, received_at timestamp, kind text, latency_ms double, \
-     status text, value double, user_id text, sku text, unit text, amount decimal, \
-     metadata frozen<map<text, text>>, payload text, \
-     PRIMARY KEY ((tenant, service_name, bucket, shard), event_time, event_id))",
-    "pulse_buckets (tenant text, service_name text, bucket timestamp, layout smallint, \
-     PRIMARY KEY ((tenant, service_name), bucket, layout))",
-    "pulse_ids (tenant text, receive_hour timestamp, id_shard int, event_id uuid, \
-     service_name text, event_time timestamp, shard smallint, \
-     PRIMARY KEY ((tenant, receive_hour, id_shard), event_id))",
-    "pulse_id_hours (tenant text, receive_hour timestamp, shards int, \
-     PRIMARY KEY ((tenant), receive_hour, shards))",
-    "pulse_counts (tenant text, hour timestamp, minute timestamp, kind text, log_id uuid, \
-     part int, pulses bigint, PRIMARY KEY ((tenant, hour), minute, kind, log_id, part))",
-    "pulse_writers (log_id uuid PRIMARY KEY, seen timestamp)",
-];
 
 /// Who writes: guardrails hold for those alone who may not do everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +42,29 @@ pub(super) struct Fixture {
     pub(super) metrics: CassandraMetrics,
     /// A session of the superuser.
     pub(super) session: Session,
+    _directory: TempDir,
 }
 
 impl Fixture {
-    pub(super) async fn new(login: Login) -> Self {
+    pub(super) fn new(login: Login) -> BoxFuture<'static, Self> {
+        Box::pin(Self::make(login))
+    }
+
+    async fn make(login: Login) -> Self {
         let cluster = Cluster::from_environment().expect("a cluster");
         let superuser = cluster.settings().login().expect("a cluster with a login");
         let unique = Uuid::now_v7().simple().to_string();
         let keyspace = format!("write_{}", &unique[16..]);
         let session = connect(&cluster, superuser).await;
-        for cql in tables(&keyspace) {
-            session.query_unpaged(cql, ()).await.expect("make the tables");
-        }
+        let directory = TempDir::new().expect("a directory");
+        // Nobody listens there: only the session made here is written with.
+        let nobody = vec!["127.0.0.1:1".to_owned()];
+        let settings = CassandraSettings {
+            keyspace: keyspace.clone(),
+            replication_factor: Some(1),
+            ..CassandraSettings::new(nobody, directory.path().to_owned())
+        };
+        Box::pin(schema::prepare(&session, &settings, 1)).await.expect("make the tables");
         let role = ("write_tests", "write_tests");
         if login == Login::Ordinary {
             let cql = format!(
@@ -83,7 +79,8 @@ impl Fixture {
         let live = Arc::new(live(&cluster, own, &keyspace).await);
         session.use_keyspace(&keyspace, false).await.expect("use the keyspace");
         let metrics = CassandraMetrics::unregistered();
-        Self { writer: writer(&metrics), live, metrics, session }
+        let writer = writer(settings, &metrics);
+        Self { writer, live, metrics, session, _directory: directory }
     }
 
     pub(super) async fn write(&self, batch: &Batch) -> Result<Written, SinkError> {
@@ -112,23 +109,21 @@ pub(super) fn refusal(error: &scylla::errors::ExecutionError) -> (DbError, Strin
     }
 }
 
-fn tables(keyspace: &str) -> impl Iterator<Item = String> {
-    let replication = "{'class': 'NetworkTopologyStrategy', 'replication_factor': 1}";
-    let tables = TABLES.iter().map(move |table| format!("CREATE TABLE {keyspace}.{table}"));
-    let first = format!("CREATE KEYSPACE {keyspace} WITH replication = {replication}");
-    std::iter::once(first).chain(tables.collect::<Vec<_>>())
-}
-
-fn writer(metrics: &CassandraMetrics) -> Writer {
-    let settings = CassandraSettings::new(Vec::new(), PathBuf::new());
-    Writer::new(Arc::new(Link {}), Pace::new(16), Arc::default(), &settings, metrics)
+/// A writer whose link never has anything live: what it writes with is given to it.
+fn writer(settings: CassandraSettings, metrics: &CassandraMetrics) -> Writer {
+    let settings = Arc::new(settings);
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let sums = Sums::open(fs, &settings, metrics.clone()).expect("no counts yet");
+    let link = Link::open(Arc::clone(&settings), metrics.clone()).expect("threads");
+    let pace = Pace::new(16, metrics);
+    Writer::new(Arc::new(link), pace, Arc::new(sums), &settings, metrics)
 }
 
 async fn live(cluster: &Cluster, login: (&str, &str), keyspace: &str) -> Live {
     let session = connect(cluster, login).await;
     session.use_keyspace(keyspace, false).await.expect("use the keyspace");
     let statements = Statements::prepare(&session, LocalQuorum).await.expect("prepare");
-    Live { session, statements }
+    Live { session: Arc::new(session), statements }
 }
 
 async fn connect(cluster: &Cluster, (name, password): (&str, &str)) -> Session {

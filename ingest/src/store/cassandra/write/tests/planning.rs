@@ -12,9 +12,8 @@ use crate::pulse::Shape;
 use crate::sink::{Batch, RowRef};
 use crate::store::cassandra::layout::{IdPlace, Layout};
 
-use super::super::plan::{
-    Plan, PlanSettings, REQUEST_BYTES_MAX, REQUEST_ROWS_MAX, TTL_S_MAX, ttl_s,
-};
+use super::super::super::lifetime::capped;
+use super::super::plan::{Plan, PlanSettings, REQUEST_BYTES_MAX, REQUEST_ROWS_MAX, ttl_s};
 use super::super::row::Table;
 
 const NOW_US: i64 = 1_700_049_600_000_000;
@@ -223,8 +222,9 @@ fn times_at_their_ends_give_a_time_to_live_that_the_database_takes() {
     check(NOW_US - 5, 5, None);
     check(NOW_US - 4, 5, Some(1));
     check(i64::MIN, i64::MAX, None);
-    check(i64::MAX, i64::MAX, Some(TTL_S_MAX as i32));
-    check(NOW_US, i64::MAX, Some(TTL_S_MAX as i32));
+    let most = capped(i64::MAX, SETTINGS.now_us);
+    check(i64::MAX, i64::MAX, Some(most));
+    check(NOW_US, i64::MAX, Some(most));
 }
 
 #[test]
