@@ -56,7 +56,7 @@ pub(super) trait Source: Sync {
 pub(super) enum ReadError {
     /// The database did not answer, or with an error.
     #[error("request to the database failed")]
-    Request(#[from] scylla::errors::ExecutionError),
+    Request(#[source] Box<scylla::errors::ExecutionError>),
     /// It answered something else than the tables hold.
     #[error("answer of the database is not understood")]
     Answer(#[source] anyhow::Error),
