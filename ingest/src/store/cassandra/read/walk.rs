@@ -146,7 +146,7 @@ impl<'s, S: Source> Walk<'s, S> {
         let newest: usize = asks.iter().filter(|ask| ask.slice == 0).map(|ask| ask.rows).sum();
         let others = asks.iter().map(|ask| ask.rows).sum::<usize>() - newest;
         // The newest slice's rows are needed in any case.
-        let newest_room = newest.min(room - room / 4);
+        let newest_room = newest.min(room - others.min(room / 4));
         let others_room = others.min(room - newest_room);
         for ask in &mut asks {
             let (wished, given) =
