@@ -120,7 +120,7 @@ mod tests {
     /// often it was sent, and how often a class was counted as sent again.
     async fn send(answers: &[Option<DbError>]) -> (Result<bool, Class>, usize, u64) {
         let metrics = CassandraMetrics::unregistered();
-        let (pace, counters) = (Pace::new(1), Counters::new(&metrics));
+        let (pace, counters) = (Pace::new(1, &metrics), Counters::new(&metrics));
         let round = Round::start(&pace, &counters);
         let mut sent = 0;
         let request = || {
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_sent_once_the_write_was_given_up() {
         let metrics = CassandraMetrics::unregistered();
-        let (pace, counters) = (Pace::new(1), Counters::new(&metrics));
+        let (pace, counters) = (Pace::new(1, &metrics), Counters::new(&metrics));
         let round = Round::start(&pace, &counters);
         let failing = async || {
             round.give_up();
