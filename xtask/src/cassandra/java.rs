@@ -14,6 +14,8 @@ use super::settings::Place;
 const OPTIONS: &str = include_str!("../../../testbed/cassandra/jvm17.options");
 const LOGBACK: &str = include_str!("../../../testbed/cassandra/logback.xml");
 const SCRIPT: &str = include_str!("../../../testbed/cassandra/node");
+/// Where a node is administered.
+pub(super) const JMX_PORT: u16 = 7199;
 /// How long a node that is started listens for others before it goes on without them, ms.
 const RING_DELAY_MS: u32 = 1000;
 /// How long a node that has no token yet may be silent, twice; on a busy machine it is. ms.
@@ -67,7 +69,6 @@ fn options(place: &Place, index: usize, mark: &str) -> Vec<String> {
         format!("-Dlogback.configurationFile={dir}/logback.xml"),
         format!("-Dcassandra.config=file://{dir}/node{}/cassandra.yaml", index + 1),
         mark.to_owned(),
-        format!("-Dcassandra.jmx.local.port={}", place.jmx_ports[index]),
         "-Dcassandra.skip_wait_for_gossip_to_settle=0".to_owned(),
         format!("-Dcassandra.ring_delay_ms={RING_DELAY_MS}"),
         format!("-Dcassandra.gossip_quarantine_delay_ms={QUARANTINE_DELAY_MS}"),
@@ -77,12 +78,26 @@ fn options(place: &Place, index: usize, mark: &str) -> Vec<String> {
         "-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4".to_owned(),
         "-Dcassandra-foreground=yes".to_owned(),
     ];
+    options.extend(jmx(&settings.address(index).ip().to_string()));
     // Every node has the roles: a login works while most of the nodes are up.
     for keyspace in ["auth", "traces", "distributed"] {
         options.push(format!("-Dcassandra.system_{keyspace}.default_rf={}", settings.nodes));
     }
     options.extend(settings.java.iter().cloned());
     options
+}
+
+/// Administration at the node's own address: Cassandra's own way is 127.0.0.1 for all, where
+/// ports of clusters that start at the same time would meet.
+fn jmx(address: &str) -> [String; 6] {
+    [
+        format!("-Djava.rmi.server.hostname={address}"),
+        format!("-Dcom.sun.management.jmxremote.host={address}"),
+        format!("-Dcom.sun.management.jmxremote.port={JMX_PORT}"),
+        format!("-Dcom.sun.management.jmxremote.rmi.port={JMX_PORT}"),
+        "-Dcom.sun.management.jmxremote.authenticate=false".to_owned(),
+        "-Dcom.sun.management.jmxremote.ssl=false".to_owned(),
+    ]
 }
 
 /// Runs `nodetool` and returns what it prints.
@@ -97,7 +112,8 @@ pub(super) fn nodetool(place: &Place, index: usize, arguments: &[&str]) -> Resul
         .arg(own("-Duser.home=", dir.clone()))
         .args(["-cp", &format!("{}/*", place.jars.display())])
         .arg("org.apache.cassandra.tools.NodeTool")
-        .args(["-h", "127.0.0.1", "-p", &place.jmx_ports[index].to_string()])
+        .args(["-h", &place.settings.address(index).ip().to_string()])
+        .args(["-p", &JMX_PORT.to_string()])
         .args(arguments)
         .output()
         .context("run java")?;

@@ -12,12 +12,12 @@ mod process;
 mod settings;
 
 use std::fs::{self, File, TryLockError};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::server::wait_for;
 use settings::Place;
@@ -34,9 +34,6 @@ const START_MAX: Duration = Duration::from_secs(300);
 const LOCK_MAX: Duration = Duration::from_secs(1);
 /// Where nodes talk to each other.
 const STORAGE_PORT: u16 = 7000;
-/// Where the ports of administration begin; more than one cluster may be there.
-const JMX_PORT_FIRST: u16 = 7199;
-const JMX_PORT_LAST: u16 = 7999;
 
 /// Some nodes of one cluster; killed when it goes, unless it was attached to.
 #[derive(Debug)]
@@ -132,14 +129,13 @@ impl Cluster {
         settings.dir = settings.dir.canonicalize().context("find the cluster's folder")?;
         let lock = take(&settings.dir)?;
         let before = Place::read(&settings.dir).ok();
-        let mut place = Place { settings, jars, jmx_ports: Vec::new() };
+        let place = Place { settings, jars };
         if let Some(before) = before {
             place.check_same(&before)?;
             let left = Self::new(Arc::new(before), None);
             left.nodes.iter().try_for_each(Node::kill)?;
         }
         check_free(&place.settings)?;
-        place.jmx_ports = jmx_ports(place.settings.nodes)?;
         certificates::make(&place.settings)?;
         java::write_files(&place.settings.dir)?;
         place.write()?;
@@ -179,19 +175,12 @@ fn count(nodes: usize) -> String {
 /// A node whose address is taken would end, and another's would answer in its place.
 fn check_free(settings: &ClusterSettings) -> Result<()> {
     for address in settings.addresses() {
-        for port in [settings.port, STORAGE_PORT] {
+        for port in [settings.port, STORAGE_PORT, java::JMX_PORT] {
             TcpListener::bind((address, port))
                 .with_context(|| format!("{address}:{port} is needed for a node"))?;
         }
     }
     Ok(())
-}
-
-fn jmx_ports(nodes: usize) -> Result<Vec<u16>> {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let ports: Vec<u16> = (JMX_PORT_FIRST..=JMX_PORT_LAST).filter(is_free).take(nodes).collect();
-    ensure!(ports.len() == nodes, "no port is free from {JMX_PORT_FIRST} to {JMX_PORT_LAST}");
-    Ok(ports)
 }
 
 #[cfg(test)]

@@ -99,8 +99,6 @@ impl ClusterSettings {
 pub(super) struct Place {
     pub(super) settings: ClusterSettings,
     pub(super) jars: PathBuf,
-    /// Where each node is administered, on 127.0.0.1.
-    pub(super) jmx_ports: Vec<u16>,
 }
 
 impl Place {
@@ -167,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mut settings = ClusterSettings::new(dir.path());
         settings.yaml.push(("a".to_owned(), "b".to_owned()));
-        let place = Place { settings, jars: "jars".into(), jmx_ports: vec![7199] };
+        let place = Place { settings, jars: "jars".into() };
         place.write().expect("written");
         let read = Place::read(dir.path()).expect("read");
         assert_eq!(read.settings, place.settings);

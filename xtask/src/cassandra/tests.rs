@@ -1,5 +1,7 @@
 //! Tests of a cluster as a whole; those that start Cassandra run when they are asked for.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
 #[test]

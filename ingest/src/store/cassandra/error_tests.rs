@@ -10,7 +10,7 @@ use scylla::errors::{
 };
 use scylla::statement::Consistency::LocalQuorum;
 
-use super::*;
+use super::error::{Class, classify};
 
 fn answer(error: DbError, message: &str) -> ExecutionError {
     ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, message.to_owned()))
@@ -58,8 +58,8 @@ fn each_answer_of_a_database_has_its_class() {
             DbError::ReadFailure { consistency, received, required, numfailures, data_present },
             Class::Unavailable,
         ),
-        (write_failure(WriteType::Simple), Class::Unknown),
-        (write_failure(WriteType::UnloggedBatch), Class::Unknown),
+        (write_failure(WriteType::Simple), Class::Unavailable),
+        (write_failure(WriteType::UnloggedBatch), Class::Unavailable),
         (write_failure(WriteType::Cdc), Class::Overloaded),
         (DbError::Unprepared { statement_id: Bytes::new() }, Class::Schema),
         (DbError::ServerError, Class::Unknown),

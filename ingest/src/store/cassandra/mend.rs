@@ -13,7 +13,7 @@ use super::connect::{Connected, Connector};
 use super::link::{Down, Standing};
 use super::live::Live;
 use super::reason;
-use super::schema;
+use super::schema::{self, error::Again};
 use super::settings::CassandraSettings;
 use super::statements::Statements;
 
@@ -26,6 +26,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const TABLES_TIMEOUT: Duration = Duration::from_secs(300);
 /// For preparing the statements on all nodes.
 const STATEMENTS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Before the tables are looked at again while another process prepares them.
+const WAIT_SOON: Duration = Duration::from_millis(250);
 /// Between two looks at the connections.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks in a row without any connection after which a session is given up. The driver may wait
@@ -43,6 +45,19 @@ pub(super) struct Mender {
     standing: Arc<Standing>,
     connector: Connector,
     backoff: Backoff,
+}
+
+/// Why tables or statements are not right yet.
+struct Unready {
+    why: Down,
+    /// Whether that passes by itself at once.
+    soon: bool,
+}
+
+impl From<Down> for Unready {
+    fn from(why: Down) -> Self {
+        Self { why, soon: false }
+    }
 }
 
 /// Why a session is no longer watched.
@@ -109,7 +124,12 @@ impl Mender {
                     tracing::info!(datacenter, nodes, "the database can be used");
                     return Some(round);
                 }
-                Err(why) => self.failed(round, why),
+                // Others who start at the same time hold the tables: that passes at once.
+                Err(Unready { why, soon: true }) => {
+                    self.standing.down(why);
+                    tokio::time::sleep(WAIT_SOON).await;
+                }
+                Err(Unready { why, soon: false }) => self.failed(round, why),
             }
             if !connected.is_connected() {
                 return None;
@@ -117,14 +137,17 @@ impl Mender {
         }
     }
 
-    async fn try_to_prepare(&self, connected: &Connected) -> Result<Live, Down> {
+    async fn try_to_prepare(&self, connected: &Connected) -> Result<Live, Unready> {
         let keyspace = &self.settings.keyspace;
         let session = &connected.session;
-        let late = |what: &str| Down(format!("{what} of keyspace `{keyspace}` took too long"));
+        let late = |what| Down(format!("{what} of keyspace `{keyspace}` took too long")).into();
         let tables = schema::prepare(session, &self.settings, connected.nodes());
         match timeout(TABLES_TIMEOUT, Box::pin(tables)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Down(chain(&error))),
+            Ok(Err(error)) => {
+                let soon = error.again() == Again::Soon;
+                return Err(Unready { why: Down(chain(&error)), soon });
+            }
             Err(_elapsed) => return Err(late("bringing the tables to their newest version")),
         }
         let statements = async {

@@ -3,13 +3,14 @@
 //! twice is one row. A database that is slow, half gone or gone costs no pulse: the log keeps
 //! what is not written yet.
 
-#![allow(dead_code, reason = "its parts come one by one")]
-
 mod connect;
 mod counts;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod error_tests;
 pub mod layout;
+mod lifetime;
 mod link;
 mod live;
 mod mend;
@@ -34,7 +35,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::fs::OsFs;
@@ -46,6 +47,7 @@ use error::{Class, classify};
 use link::Link;
 use metrics::CassandraMetrics;
 use pace::Pace;
+use read::Reader;
 use settings::CassandraSettings;
 use sharder::Sharder;
 use write::Writer;
@@ -70,6 +72,7 @@ pub struct CassandraStore {
     _tasks: JoinSet<()>,
     link: Arc<Link>,
     writer: Writer,
+    reader: Reader,
     sums: Arc<Sums>,
     sharder: Sharder,
     settings: Arc<CassandraSettings>,
@@ -93,6 +96,7 @@ impl CassandraStore {
         let link = Arc::new(link.map_err(OpenError::Threads)?);
         let pace = Pace::new(settings.requests_max, &metrics);
         let writer = Writer::new(Arc::clone(&link), pace, Arc::clone(&sums), &settings, &metrics);
+        let reader = Reader::new(Arc::clone(&link), Arc::clone(&settings));
         let mut tasks = JoinSet::new();
         if let Some(runtime) = link.handle() {
             // Not the link itself: the last one to hold it must not be one of its own threads.
@@ -101,7 +105,7 @@ impl CassandraStore {
         }
         let sharder = Sharder::new(Arc::clone(&settings.clock));
         let log = Mutex::default();
-        Ok(Arc::new(Self { _tasks: tasks, link, writer, sums, sharder, settings, log }))
+        Ok(Arc::new(Self { _tasks: tasks, link, writer, reader, sums, sharder, settings, log }))
     }
 
     /// Says that this process writes; until the drain has told which log, nobody does.
@@ -157,16 +161,18 @@ impl Sink for CassandraStore {
         None
     }
 
-    /// Rows are the database's matter; counts of them are kept here until it has them, which it
-    /// should when this is the last call before the directory goes.
+    /// Rows are the database's matter; counts of them are in their file until it has them.
     fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async move {
-            self.sums.keep().await.context("keep counts failed")?;
+        Box::pin(async { self.sums.keep().await.context("keep counts failed") })
+    }
+
+    /// The last counts: the directory may go with the process.
+    fn close(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async {
             if let Ok(live) = self.link.live() {
-                // What it does not take now stays kept.
-                let _ = timeout(COUNTS_INTERVAL, self.sums.flush(&live)).await;
+                self.sums.flush(&live).await.context("write counts failed")?;
             }
-            Ok(())
+            self.sync().await
         })
     }
 
@@ -184,31 +190,22 @@ impl Store for CassandraStore {
         self.sharder.layout(tenant, service, event_time_ms, bytes).code()
     }
 
-    fn pulses<'a>(&'a self, _query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
-        Box::pin(async move {
-            self.link.live().map_err(|down| QueryError::Unavailable(down.into()))?;
-            Ok(Page::default())
-        })
+    fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
+        Box::pin(self.reader.pulses(query))
     }
 
     fn pulse<'a>(
         &'a self,
-        _tenant: &'a str,
-        _id: Uuid,
+        tenant: &'a str,
+        id: Uuid,
     ) -> BoxFuture<'a, Result<Option<Row>, QueryError>> {
-        Box::pin(async move {
-            self.link.live().map_err(|down| QueryError::Unavailable(down.into()))?;
-            Ok(None)
-        })
+        Box::pin(self.reader.pulse(tenant, id))
     }
 
     fn counts<'a>(
         &'a self,
-        _query: &'a CountQuery,
+        query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
-        Box::pin(async move {
-            self.link.live().map_err(|down| QueryError::Unavailable(down.into()))?;
-            Ok(Vec::new())
-        })
+        Box::pin(self.reader.counts(query))
     }
 }

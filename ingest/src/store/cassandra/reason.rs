@@ -13,6 +13,8 @@ use super::settings::CassandraSettings;
 
 /// Most letters of what a node said.
 const TEXT_CHARACTERS_MAX: usize = 200;
+/// What rustls writes before the word that a node gave for closing.
+const ALERT: &str = "received fatal alert: ";
 
 /// Why no session was made.
 pub(super) fn of_session(error: &NewSessionError, settings: &CassandraSettings) -> String {
@@ -55,8 +57,24 @@ fn of_connection(error: &ConnectionError, settings: &CassandraSettings) -> Strin
         Setup::BrokenConnection(_) if settings.tls.is_none() => {
             format!("a node of {nodes} closed the connection; it may want --cassandra-tls")
         }
-        other => format!("no node of {nodes} answers: {}", cut(&other.to_string())),
+        other => {
+            let said = other.to_string();
+            // A node judges our certificate after it has let us begin: its verdict comes in
+            // place of its first answer, and the driver keeps it as text alone.
+            match said.split_once(ALERT) {
+                Some((_, alert)) => of_alert(alert),
+                None => format!("no node of {nodes} answers: {}", cut(&said)),
+            }
+        }
     }
+}
+
+fn of_alert(alert: &str) -> String {
+    format!(
+        "a node refused our side of the encryption ({}): it may want another certificate in \
+         --cassandra-tls-cert-file",
+        cut(alert)
+    )
 }
 
 /// The error of the encryption within an I/O error, if it is one.
@@ -78,12 +96,7 @@ fn of_tls(error: &TlsError, settings: &CassandraSettings) -> String {
         ) => "a node's certificate names neither its address nor a host of --cassandra-nodes; a \
              certificate without names needs --cassandra-tls-verify-name=false"
             .to_owned(),
-        TlsError::AlertReceived(alert) => {
-            format!(
-                "a node refused our side of the encryption ({alert:?}): it may want another \
-                 certificate in --cassandra-tls-cert-file"
-            )
-        }
+        TlsError::AlertReceived(alert) => of_alert(&format!("{alert:?}")),
         TlsError::InvalidMessage(_) => {
             "a node does not encrypt; it may want no --cassandra-tls, or has another port for it"
                 .to_owned()

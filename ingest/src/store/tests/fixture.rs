@@ -172,8 +172,10 @@ pub(crate) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<Runtime> =
-        LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).build().expect("a runtime"));
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).enable_time().build().expect("a runtime")
+    });
     RUNTIME.block_on(future)
 }
 

@@ -4,4 +4,4 @@ mod crash;
 mod embedded;
 pub(crate) mod fixture;
 mod load;
-mod model;
+pub(crate) mod model;

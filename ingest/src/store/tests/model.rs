@@ -1,7 +1,8 @@
-//! Both stores against a plain list of rows, with generated histories.
+//! Stores against a plain list of rows, with generated histories.
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use uuid::Uuid;
 
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
@@ -9,8 +10,8 @@ use crate::store::{Count, CountQuery, PulseQuery, Row, Store};
 
 use super::fixture::*;
 
-const TENANTS: [&str; 2] = ["default", "other"];
-const SERVICES: [&str; 3] = ["checkout", "checkout2", "\u{0}"];
+pub(crate) const TENANTS: [&str; 2] = ["default", "other"];
+pub(crate) const SERVICES: [&str; 3] = ["checkout", "checkout2", "\u{0}"];
 
 /// Times that collide, are late, early and hours away, received within four windows; ids of
 /// servers and of clients.
@@ -38,7 +39,7 @@ fn spec() -> impl Strategy<Value = Spec> {
 }
 
 /// A history: rows, and where it is cut into batches.
-fn history() -> impl Strategy<Value = (Vec<Spec>, Vec<usize>)> {
+pub(crate) fn history() -> impl Strategy<Value = (Vec<Spec>, Vec<usize>)> {
     let cuts = prop::collection::vec(1usize..60, 1..12);
     (prop::collection::vec(spec(), 1..150), cuts).prop_map(|(mut specs, cuts)| {
         // One id is one row.
@@ -48,7 +49,7 @@ fn history() -> impl Strategy<Value = (Vec<Spec>, Vec<usize>)> {
     })
 }
 
-fn write_cut(store: &dyn Store, log: &TestLog, rows: usize, cuts: &[usize]) {
+pub(crate) fn write_cut(store: &dyn Store, log: &TestLog, rows: usize, cuts: &[usize]) {
     let mut at = 0;
     for cut in cuts.iter().cycle() {
         let end = rows.min(at + cut);
@@ -60,23 +61,33 @@ fn write_cut(store: &dyn Store, log: &TestLog, rows: usize, cuts: &[usize]) {
     }
 }
 
-struct Model<'s>(&'s [Spec]);
+/// What a store must answer.
+pub(crate) struct Model<'s> {
+    pub(crate) specs: &'s [Spec],
+    /// The order of rows: their ids' within one event time is the store's own.
+    pub(crate) order: fn(&Row) -> (i64, u128),
+}
 
-impl Model<'_> {
+impl<'s> Model<'s> {
+    /// A model in which ids are in the order of their bytes.
+    fn new(specs: &'s [Spec]) -> Self {
+        Self { specs, order: |row| (row.event_time_ms, row.id.as_u128()) }
+    }
+
     fn rows(&self, query: &PulseQuery) -> Vec<Row> {
         let asked = |spec: &&Spec| {
             spec.tenant == query.tenant
                 && spec.service == query.service
                 && (query.from_ms..query.to_ms).contains(&spec.event_time_ms)
         };
-        let mut rows: Vec<_> = self.0.iter().filter(asked).map(Spec::row).collect();
-        rows.sort_by_key(|row| std::cmp::Reverse((row.event_time_ms, row.id)));
+        let mut rows: Vec<_> = self.specs.iter().filter(asked).map(Spec::row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((self.order)(row)));
         rows
     }
 
     fn counts(&self, query: &CountQuery) -> Vec<Count> {
         let mut sums = BTreeMap::new();
-        for spec in self.0.iter().filter(|spec| spec.tenant == query.tenant) {
+        for spec in self.specs.iter().filter(|spec| spec.tenant == query.tenant) {
             let minute_ms = spec.event_time_ms.div_euclid(60_000) * 60_000;
             let from_ms = query.from_ms.div_euclid(60_000).saturating_mul(60_000);
             if minute_ms >= from_ms && minute_ms < query.to_ms {
@@ -88,8 +99,9 @@ impl Model<'_> {
     }
 }
 
-fn check_all(store: &dyn Store, specs: &[Spec], from_ms: i64, to_ms: i64, limit: usize) {
-    let model = Model(specs);
+/// Asks for all rows and counts, for those of a range, and for each row by its id.
+pub(crate) fn check_all(store: &dyn Store, model: &Model<'_>, range: Range<i64>, limit: usize) {
+    let Range { start: from_ms, end: to_ms } = range;
     for tenant in TENANTS {
         for service in SERVICES {
             for (from_ms, to_ms) in [(i64::MIN, i64::MAX), (from_ms, to_ms)] {
@@ -104,7 +116,7 @@ fn check_all(store: &dyn Store, specs: &[Spec], from_ms: i64, to_ms: i64, limit:
             assert_eq!(counts, model.counts(&query), "{query:?}");
         }
     }
-    for spec in specs {
+    for spec in model.specs {
         for tenant in TENANTS {
             let expected = (tenant == spec.tenant).then(|| spec.row());
             assert_eq!(row_by_id(store, tenant, spec.id), expected, "{tenant} {spec:?}");
@@ -132,17 +144,17 @@ proptest! {
         let memory = MemoryStore::new(limits);
         write_cut(&memory, &log, specs.len(), &cuts);
         write_cut(&memory, &log, specs.len(), &cuts_again);
-        check_all(&memory, &specs, from_ms, to_ms, limit);
+        check_all(&memory, &Model::new(&specs), from_ms..to_ms, limit);
 
         let embedded = Embedded::open(directory.path(), NOW_MS);
         write_cut(&*embedded.store, &log, specs.len(), &cuts);
         write_cut(&*embedded.store, &log, specs.len(), &cuts_again);
-        check_all(&*embedded.store, &specs, from_ms, to_ms, limit);
+        check_all(&*embedded.store, &Model::new(&specs), from_ms..to_ms, limit);
         drop(embedded);
 
         let reopened = Embedded::open(directory.path(), NOW_MS);
         write_cut(&*reopened.store, &log, specs.len(), &cuts_again);
-        check_all(&*reopened.store, &specs, from_ms, to_ms, limit);
+        check_all(&*reopened.store, &Model::new(&specs), from_ms..to_ms, limit);
     }
 
     #[test]
@@ -165,7 +177,7 @@ proptest! {
             rows.extend(pages(&*embedded.store, &rest));
             // Behind the cursor is exactly what the order has behind it, new rows included.
             let place = (next.event_time_ms, next.id);
-            let behind: Vec<_> = Model(&specs).rows(&query).into_iter()
+            let behind: Vec<_> = Model::new(&specs).rows(&query).into_iter()
                 .filter(|row| (row.event_time_ms, row.id) < place).collect();
             prop_assert_eq!(&rows[first.rows.len()..], &behind[..]);
         }

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::fs::{self, Fs};
 
 use super::error::classify;
+use super::lifetime::capped_span;
 use super::live::Live;
 use super::metrics::{CassandraMetrics, ClassLabels, TableLabels};
 use super::settings::CassandraSettings;
@@ -60,7 +61,7 @@ pub(crate) struct Sums {
     /// One flush at a time: an older sum is never sent after a newer one.
     flushing: Semaphore,
     clock: OpaqueClock,
-    ttl_s: i32,
+    retention: Duration,
     metrics: CassandraMetrics,
 }
 
@@ -100,7 +101,7 @@ impl Sums {
             file: Mutex::new(File { fs, path, kept }),
             flushing: Semaphore::new(1),
             clock: OpaqueClock(Arc::clone(&settings.clock)),
-            ttl_s: whole_seconds(settings.retention),
+            retention: settings.retention,
             metrics,
         })
     }
@@ -126,9 +127,10 @@ impl Sums {
     /// When some were not written.
     pub(crate) async fn flush(self: &Arc<Self>, live: &Live) -> Result<(), FlushError> {
         let sums = &**self;
+        let ttl_s = capped_span(sums.retention, sums.now_us());
         self.flush_with(move |rows: Vec<SumRow>, stamp_us| async move {
             let start = Instant::now();
-            let sent = send::send(live, &rows, (sums.ttl_s, stamp_us)).await;
+            let sent = send::send(live, &rows, (ttl_s, stamp_us)).await;
             sums.measure(rows.len(), start.elapsed(), sent.as_ref().err());
             (rows, sent)
         })
@@ -237,11 +239,4 @@ impl std::fmt::Debug for OpaqueClock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Clock")
     }
-}
-
-/// A time to live in seconds, rounded up.
-fn whole_seconds(retention: Duration) -> i32 {
-    let seconds = retention.as_secs() + u64::from(retention.subsec_nanos() > 0);
-    // Cassandra takes 20 years at most.
-    seconds.min(20 * 365 * 24 * 3600) as i32
 }

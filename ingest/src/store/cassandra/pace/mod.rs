@@ -80,6 +80,7 @@ impl Pace {
     }
 
     /// How many may be in flight now.
+    #[cfg(test)]
     pub(crate) fn limit(&self) -> usize {
         self.shared.state().knee.limit()
     }

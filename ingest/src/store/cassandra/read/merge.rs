@@ -37,6 +37,8 @@ pub(super) struct OpenPart {
     pub(super) part: Part,
     /// Where to read on; `None`: all was read.
     pub(super) rest: Option<PagingState>,
+    /// Whether some of it was read.
+    pub(super) is_begun: bool,
     rows: VecDeque<Read>,
 }
 
@@ -50,8 +52,12 @@ struct Read {
 
 impl OpenSlice {
     pub(super) fn new(slice: Slice) -> Self {
-        let open =
-            |part| OpenPart { part, rest: Some(PagingState::start()), rows: VecDeque::new() };
+        let open = |part| OpenPart {
+            part,
+            rest: Some(PagingState::start()),
+            is_begun: false,
+            rows: VecDeque::new(),
+        };
         Self { parts: slice.parts.into_iter().map(open).collect() }
     }
 
@@ -88,6 +94,7 @@ impl OpenPart {
     /// Takes what was read of it; returns its bytes.
     pub(super) fn push(&mut self, answer: Answer<Row>) -> usize {
         self.rest = answer.rest;
+        self.is_begun = true;
         let mut bytes = 0;
         for row in answer.items {
             let read =

@@ -31,7 +31,7 @@ impl Place {
 
 /// The id's bits so that numbers compare as the database compares ids: the version before all
 /// else; in version 1 the time from its highest bits.
-fn rank(id: Uuid) -> u128 {
+pub(super) fn rank(id: Uuid) -> u128 {
     let (high, low) = id.as_u64_pair();
     let version = (high >> 12) & 15;
     let rest = if version == 1 {

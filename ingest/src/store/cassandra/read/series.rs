@@ -101,7 +101,7 @@ pub(super) async fn page(
         // Once more: by now the driver knows of a node that went away, and asks another one.
         sent = session.execute_bound_single_page(&bound, from).await;
     }
-    let (result, rest) = sent?;
+    let (result, rest) = sent.map_err(|error| ReadError::Request(Box::new(error)))?;
     let rows = result.into_rows_result().map_err(not_understood)?;
     Ok((rows, rest.into_paging_control_flow().continue_value()))
 }

@@ -56,11 +56,17 @@ pub(super) trait Source: Sync {
 pub(super) enum ReadError {
     /// The database did not answer, or with an error.
     #[error("request to the database failed")]
-    Request(#[from] scylla::errors::ExecutionError),
+    Request(#[source] Box<scylla::errors::ExecutionError>),
     /// It answered something else than the tables hold.
     #[error("answer of the database is not understood")]
     Answer(#[source] anyhow::Error),
     /// There are more counts than one answer may have.
     #[error("query asks for too many counts")]
     TooManyCounts,
+}
+
+impl From<scylla::errors::ExecutionError> for ReadError {
+    fn from(error: scylla::errors::ExecutionError) -> Self {
+        Self::Request(Box::new(error))
+    }
 }

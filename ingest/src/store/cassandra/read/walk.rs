@@ -46,6 +46,8 @@ pub(super) struct Walk<'s, S> {
     /// Parts opened last and in all.
     window: usize,
     opened: usize,
+    /// Rows that a part has on average, rounded down, of those that were read to their ends.
+    density: Option<usize>,
 }
 
 /// What is asked of a part: which, and how many rows.
@@ -65,6 +67,7 @@ impl<'s, S: Source> Walk<'s, S> {
             page: Collected::new(limit),
             window: 0,
             opened: 0,
+            density: None,
         }
     }
 
@@ -82,6 +85,7 @@ impl<'s, S: Source> Walk<'s, S> {
     /// Opens the next slices; whether there are any.
     async fn open_more(&mut self) -> Result<bool, ReadError> {
         self.window = self.next_window();
+        self.density = self.page.rows().checked_div(self.opened);
         let first = self.opened == 0;
         let mut parts = 0;
         while parts < self.window
@@ -106,8 +110,8 @@ impl<'s, S: Source> Walk<'s, S> {
         }
         let rows = self.page.rows();
         let needed = self.page.missing() * self.opened / rows.max(1) * 5 / 4;
-        let wholly = self.room() / (rows.div_ceil(self.opened) + 2);
-        needed.min(wholly).min(self.window * 2).min(REQUESTS_MAX).max(PARTS_FIRST)
+        let wholly = self.room() / (rows * 5 / 4 / self.opened + 2);
+        needed.min(wholly).min(self.window * 2).clamp(PARTS_FIRST, REQUESTS_MAX)
     }
 
     /// Asks once what is needed next, all at the same time.
@@ -142,7 +146,7 @@ impl<'s, S: Source> Walk<'s, S> {
         let newest: usize = asks.iter().filter(|ask| ask.slice == 0).map(|ask| ask.rows).sum();
         let others = asks.iter().map(|ask| ask.rows).sum::<usize>() - newest;
         // The newest slice's rows are needed in any case.
-        let newest_room = newest.min(room - room / 4);
+        let newest_room = newest.min(room - others.min(room / 4));
         let others_room = others.min(room - newest_room);
         for ask in &mut asks {
             let (wished, given) =
@@ -168,9 +172,10 @@ impl<'s, S: Source> Walk<'s, S> {
             }
             parts += open.parts.iter().filter(|part| part.is_open()).count();
             let rows = missing.min((missing * 3).div_ceil(parts.max(1) * 2) + 4);
-            for (part, open) in
-                open.parts.iter().enumerate().filter(|(_, part)| part.rest.is_some())
-            {
+            let rows_first = self.density.map_or(rows, |density| rows.min(2 * density + 4));
+            let unread = |(_, part): &(usize, &OpenPart)| part.rest.is_some();
+            for (part, open) in open.parts.iter().enumerate().filter(unread) {
+                let rows = if open.is_begun { rows } else { rows_first };
                 let ask = Ask { slice, part, rows };
                 match open.rows() {
                     0 => wishes.push(ask),

@@ -16,9 +16,6 @@ use uuid::{Uuid, uuid};
 
 use super::retention::{Retention, TRACES_MIN};
 
-/// The table whose other form is known: rows keyed by service and time alone.
-#[cfg(test)]
-pub(super) const EVENTS: &str = "pulse_events_by_service";
 /// Where the version is.
 pub(super) const SCHEMA: &str = "pulse_schema";
 /// Where the lease is.

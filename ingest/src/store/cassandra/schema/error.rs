@@ -77,10 +77,8 @@ pub(crate) enum SchemaError {
 pub(crate) enum Again {
     /// It passes by itself within seconds.
     Soon,
-    /// The database may have to recover first.
+    /// The database may have to recover first, or somebody has to change something.
     Later,
-    /// Somebody has to change something; looking again now and then is enough.
-    Changed,
 }
 
 impl SchemaError {
@@ -89,8 +87,7 @@ impl SchemaError {
         match self {
             Self::LockHeld { .. } | Self::NoAgreement { .. } => Again::Soon,
             Self::Request { source, .. } if is_contended(source) => Again::Soon,
-            Self::Request { .. } | Self::Answer { .. } => Again::Later,
-            Self::Name { .. } | Self::Newer { .. } | Self::PlainTable { .. } => Again::Changed,
+            _ => Again::Later,
         }
     }
 }
@@ -193,7 +190,7 @@ mod tests {
         check(request(timeout(WriteType::Simple)), Again::Later);
         check(request(DbError::Overloaded), Again::Later);
         check(request(DbError::Invalid), Again::Later);
-        check(SchemaError::Newer { keyspace: keyspace(), found: 2, known: 1 }, Again::Changed);
-        check(SchemaError::Name { name: keyspace() }, Again::Changed);
+        check(SchemaError::Newer { keyspace: keyspace(), found: 2, known: 1 }, Again::Later);
+        check(SchemaError::Name { name: keyspace() }, Again::Later);
     }
 }

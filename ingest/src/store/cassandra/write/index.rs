@@ -7,8 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use scylla::value::CqlTimestamp;
 
+use super::super::lifetime::capped;
 use super::known::Mark;
-use super::plan::{NamedHour, Plan, Series, TTL_S_MAX};
+use super::plan::{NamedHour, Plan, Series};
 use super::send::{Failure, Round};
 use super::{IN_FLIGHT_MAX, Ready};
 
@@ -40,7 +41,7 @@ impl Era {
             .saturating_add(length_us)
             .saturating_add(us(retention))
             .saturating_add(us(MARGIN));
-        let ttl_s = (end_us.saturating_sub(now_us) / 1_000_000).clamp(1, TTL_S_MAX) as i32;
+        let ttl_s = capped(end_us.saturating_sub(now_us) / 1_000_000, now_us);
         Self { number, ttl_s, timestamp_us }
     }
 }
@@ -132,7 +133,8 @@ mod tests {
                     last_us.filter(|later| Era::at(*later, retention).number == era.number)
                 {
                     let row_dies_us = later_us + retention_h as i64 * hour;
-                    assert!(dies_us >= row_dies_us.min(now_us + TTL_S_MAX * 1_000_000));
+                    let most_us = i64::from(capped(i64::MAX, now_us)) * 1_000_000;
+                    assert!(dies_us >= row_dies_us.min(now_us + most_us));
                 }
                 assert!(era.timestamp_us <= now_us);
             }

@@ -106,12 +106,16 @@ impl Writer {
     /// Writes all rows of a batch, or nothing that counts.
     pub(crate) async fn write(&self, batch: &Batch) -> Result<Written, SinkError> {
         let live = self.link.live().map_err(|down| SinkError::Unavailable(down.into()))?;
+        self.write_to(&live, batch).await
+    }
+
+    async fn write_to(&self, live: &Arc<Live>, batch: &Batch) -> Result<Written, SinkError> {
         if !self.sums.has_room() {
             let why = anyhow!("too many counts wait to be written");
             return Err(SinkError::Unavailable(why));
         }
         let plan = self.plan(batch);
-        let outcome = self.write_plan(&live, &plan).await;
+        let outcome = self.write_plan(live, &plan).await;
         match &outcome {
             Ok(()) | Err(SinkError::RowFaults(_)) => self.link.note(None),
             Err(SinkError::Unavailable(why)) => self.link.note(Some(format!("{why:#}"))),

@@ -9,6 +9,7 @@ use crate::log::frame::Record;
 use crate::sink::{Batch, RowFault};
 
 use super::super::layout::{IdPlace, Layout, bucket_of};
+use super::super::lifetime::capped;
 use super::row::{PlannedRow, Table, Values};
 
 /// Most rows of one request: beyond it a request costs the coordinator more than it saves.
@@ -20,8 +21,6 @@ pub(super) const REQUEST_BYTES_MAX: usize = 48 * 1024;
 const EVENT_BYTES_FIXED: usize = 160;
 /// The same for a row of the index of ids.
 const ID_BYTES_FIXED: usize = 128;
-/// Longest time to live that the database takes, in seconds: 20 years.
-pub(super) const TTL_S_MAX: i64 = 20 * 365 * 24 * 3600;
 
 /// What decides how a batch is planned, beside its rows.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +127,7 @@ pub(super) fn ttl_s(received_at_us: i64, settings: &PlanSettings) -> Option<i32>
     let end_us = received_at_us.saturating_add(settings.retention_us);
     let left_us = end_us.saturating_sub(settings.now_us);
     let left_s = left_us.div_euclid(1_000_000) + i64::from(left_us.rem_euclid(1_000_000) > 0);
-    (left_us > 0).then_some(left_s.min(TTL_S_MAX) as i32)
+    (left_us > 0).then(|| capped(left_s, settings.now_us))
 }
 
 struct Planner<'a, S> {

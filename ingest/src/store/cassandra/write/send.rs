@@ -104,3 +104,76 @@ fn wait(attempt: u32) -> Duration {
     let doubled = WAIT_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(16));
     doubled.min(WAIT_MAX).mul_f64(rand::random::<f64>())
 }
+
+#[cfg(test)]
+mod tests {
+    use scylla::errors::{DbError, RequestAttemptError};
+
+    use super::super::super::metrics::{CassandraMetrics, ClassLabels};
+    use super::*;
+
+    fn error(error: DbError) -> ExecutionError {
+        RequestAttemptError::DbError(error, String::new()).into()
+    }
+
+    /// Sends a request that is answered with these one after the other; gives the answer, how
+    /// often it was sent, and how often a class was counted as sent again.
+    async fn send(answers: &[Option<DbError>]) -> (Result<bool, Class>, usize, u64) {
+        let metrics = CassandraMetrics::unregistered();
+        let (pace, counters) = (Pace::new(1, &metrics), Counters::new(&metrics));
+        let round = Round::start(&pace, &counters);
+        let mut sent = 0;
+        let request = || {
+            let answer = answers.get(sent).cloned().expect("no more answers are asked for");
+            sent += 1;
+            async move {
+                match answer {
+                    Some(answer) => Err(error(answer)),
+                    None => Ok(()),
+                }
+            }
+        };
+        let answer = round.send(&counters.events, 7, request).await;
+        let labels = ClassLabels { class: Class::Overloaded.as_str() };
+        let again = metrics.retries.get_or_create(&labels).get();
+        (answer.map_err(|failure| failure.class), sent, again)
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_sent_again_a_few_times_and_what_does_not_never() {
+        let overloaded = || Some(DbError::Overloaded);
+        let check = async |answers: &[Option<DbError>], expected| {
+            assert_eq!(send(answers).await, expected, "{answers:?}");
+        };
+        check(&[None], (Ok(true), 1, 0)).await;
+        check(&[overloaded(), overloaded(), None], (Ok(true), 3, 2)).await;
+        let always = [overloaded(), overloaded(), overloaded(), overloaded()];
+        check(&always, (Err(Class::Overloaded), 4, 3)).await;
+        check(&[Some(DbError::SyntaxError)], (Err(Class::Schema), 1, 0)).await;
+        check(&[Some(DbError::ServerError)], (Err(Class::Unknown), 1, 0)).await;
+        let mixed = [overloaded(), Some(DbError::ServerError)];
+        check(&mixed, (Err(Class::Unknown), 2, 1)).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_once_the_write_was_given_up() {
+        let metrics = CassandraMetrics::unregistered();
+        let (pace, counters) = (Pace::new(1, &metrics), Counters::new(&metrics));
+        let round = Round::start(&pace, &counters);
+        let failing = async || {
+            round.give_up();
+            Err::<(), _>(error(DbError::Overloaded))
+        };
+        let answer = round.send(&counters.events, 1, failing).await;
+        assert_eq!(answer.map_err(|failure| failure.class), Err(Class::Overloaded));
+        let never = || async { Err::<(), _>(error(DbError::ServerError)) };
+        assert!(matches!(round.send(&counters.events, 1, never).await, Ok(false)));
+    }
+
+    #[test]
+    fn waits_grow_to_their_bound() {
+        for attempt in 1..40 {
+            assert!(wait(attempt) <= WAIT_MAX.min(WAIT_FIRST * (1 << (attempt - 1).min(16))));
+        }
+    }
+}

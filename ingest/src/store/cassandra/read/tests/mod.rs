@@ -1,5 +1,7 @@
 //! Tests of reading: the walk over partitions that are only thought of, and everything over a
 //! real database.
 
+mod database;
 mod fake;
+mod stored;
 mod walk;

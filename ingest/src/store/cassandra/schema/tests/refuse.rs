@@ -13,7 +13,7 @@ async fn tables_of_a_newer_program_are_refused_and_left_as_they_are() {
     fixture.settings.retention = DAY;
     let error = fixture.process().run().await.expect_err("newer");
     assert!(matches!(error, SchemaError::Newer { found: 7, known: 1, .. }), "{error}");
-    assert_eq!(error.again(), error::Again::Changed);
+    assert_eq!(error.again(), error::Again::Later);
     assert_eq!((fixture.tables().await, fixture.noted().await), before);
     fixture.close().await;
 }
@@ -32,7 +32,7 @@ async fn a_table_of_the_plain_form_is_recognised_and_left_as_it_is() {
     let text = error.to_string();
     assert!(text.contains(&format!("{keyspace}.pulse_events_by_service")), "{text}");
     assert!(text.contains("--cassandra-keyspace"), "{text}");
-    assert_eq!(error.again(), error::Again::Changed);
+    assert_eq!(error.again(), error::Again::Later);
     assert_eq!(fixture.tables().await, before, "nothing was made beside it");
     let rows: Vec<(String, f64)> =
         fixture.rows("SELECT service_name, latency_ms FROM KS.pulse_events_by_service").await;
