@@ -66,6 +66,7 @@ fn page(client: &mut Client) -> Result<f64> {
     let answer = response.json()?;
     let rows = answer["pulses"].as_array().context("a page without pulses")?;
     let times: Vec<&str> = rows.iter().filter_map(|row| row["event_time"].as_str()).collect();
-    ensure!(times.len() == PAGE && times.is_sorted_by(|a, b| a >= b), "not the newest {PAGE} rows");
+    ensure!(times.len() == PAGE, "a page of {} rows", times.len());
+    ensure!(times.is_sorted_by(|a, b| a >= b), "a page that is not newest first: {times:?}");
     Ok(took)
 }
