@@ -23,6 +23,9 @@ use crate::session::{UP_MAX, cluster, connect};
 
 /// Longest wait for what takes a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Longest wait until a server has reached the database and made its tables: a dozen changes, each
+/// of which waits until all nodes agree, behind another server that does the same.
+const CONNECTED_MAX: Duration = Duration::from_secs(180);
 /// How much larger a server may be after a fault than before it: what its bounded windows and
 /// batches take when they are full.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
@@ -131,12 +134,15 @@ impl Bed {
         })
     }
 
-    /// Drops the keyspace with all that is in it.
+    /// Drops the keyspace with all that is in it. A node that is asked about one of its tables at
+    /// that moment may answer with an error of its own; then it is dropped once more.
     pub(crate) fn drop_keyspace(&self) -> Result<()> {
-        self.runtime.block_on(async {
-            let text = format!("DROP KEYSPACE {}", self.keyspace);
-            self.session().await?.query_unpaged(text, ()).await.context("drop the keyspace")?;
-            Ok(())
+        wait_for(SOON, "the keyspace to be dropped", || {
+            self.runtime.block_on(async {
+                let text = format!("DROP KEYSPACE IF EXISTS {}", self.keyspace);
+                self.session().await?.query_unpaged(text, ()).await.context("drop the keyspace")?;
+                Ok(true)
+            })
         })
     }
 
@@ -163,7 +169,7 @@ pub(crate) fn stored(server: &Server) -> Result<f64> {
 /// Waits until the server has reached the database and its tables are right.
 pub(crate) fn connected(server: &Server) -> Result<()> {
     let look = || Ok(server.samples()?.sum("pulsemesh_cassandra_connected", &[]) >= 1.0);
-    wait_for(SOON, "a connection to the database", look)
+    wait_for(CONNECTED_MAX, "a connection to the database", look)
         .with_context(|| format!("its log:\n{}", server.log()))
 }
 

@@ -50,8 +50,8 @@ fn encryption(keystore: &Path, ca: &Path, client_certificates: bool) -> String {
     )
 }
 
-/// The text with the key's value replaced, or added where there was none. Cassandra takes no
-/// key twice.
+/// The text with the key's value replaced, or added where there was none; without the key where
+/// the value is empty. Cassandra takes no key twice.
 fn set(text: &str, key: &str, value: &str) -> String {
     let mut out = String::with_capacity(text.len() + key.len() + value.len());
     let mut inside = false;
@@ -65,8 +65,10 @@ fn set(text: &str, key: &str, value: &str) -> String {
             out.push('\n');
         }
     }
-    // A String takes every write.
-    let _ = writeln!(out, "{key}: {value}");
+    if !value.is_empty() {
+        // A String takes every write.
+        let _ = writeln!(out, "{key}: {value}");
+    }
     out
 }
 
@@ -85,6 +87,7 @@ mod tests {
         ] {
             assert_eq!(set(text, "b", "3"), expected, "{text}");
         }
+        assert_eq!(set("a: 1\nb: 2\n", "b", ""), "a: 1\n");
     }
 
     #[test]
