@@ -205,7 +205,7 @@ async fn what_leads_to_rows_is_written_once_and_outlives_them() {
     let place = |sample: &Sample| {
         (CqlTimestamp(bucket_of(sample.event_time_ms)), sample.layout.code() as i16)
     };
-    assert_eq!(buckets, [place(&late), place(&named)]);
+    assert_eq!(buckets, [place(&named), place(&late)], "newest first");
     let hours: Vec<(CqlTimestamp, i32)> = fixture
         .rows("SELECT receive_hour, shards FROM pulse_id_hours WHERE tenant = ?", (&named.tenant,))
         .await;
