@@ -1,0 +1,76 @@
+//! Tests of the definitions and their rules, as the API server evaluates them.
+
+mod rules;
+
+use std::path::{Path, PathBuf};
+
+use crate::mesh::DeletionPolicy;
+use crate::{PulseMesh, definitions};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// A mesh from its YAML.
+fn mesh(text: &str) -> PulseMesh {
+    serde_saphyr::from_str(text).expect("the YAML of a mesh")
+}
+
+/// A mesh of the name `demo` with this spec.
+fn with_spec(spec: &str) -> PulseMesh {
+    mesh(&format!(
+        "{{apiVersion: pulsemesh.io/v1alpha1, kind: PulseMesh, metadata: {{name: demo}}, \
+         spec: {spec}}}"
+    ))
+}
+
+#[test]
+fn the_committed_definitions_are_those_of_the_code() {
+    for (name, text) in definitions().expect("definitions") {
+        let path = folder("definitions").join(name);
+        #[allow(clippy::disallowed_methods, reason = "how all generated files are made anew")]
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::create_dir_all(folder("definitions")).expect("a folder");
+            std::fs::write(&path, &text).expect("a file");
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == text, "{name} is old: UPDATE_DOCS=1 cargo test -p pulsemesh-crds");
+    }
+}
+
+#[test]
+fn every_documented_example_is_accepted() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder("examples")).expect("examples") {
+        let path = entry.expect("an example").path();
+        let text = std::fs::read_to_string(&path).expect("an example");
+        let mesh = mesh(&text);
+        assert!(mesh.validate_cel().is_ok(), "{}: {:?}", path.display(), mesh.validate_cel());
+        assert!(mesh.validate_cel_update(&mesh).is_ok(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen} examples");
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_defaults() {
+    let mesh = with_spec("{store: {cassandra: {storage: {size: 1Gi}}}}");
+    let cassandra = mesh.spec.store.cassandra.expect("cassandra");
+    assert_eq!((cassandra.nodes, cassandra.retention.as_str()), (3, "7d"));
+    assert_eq!(cassandra.image, "docker.io/library/cassandra:5.0");
+    assert_eq!((mesh.spec.ingest.replicas, mesh.spec.ingest.service.port), (1, 80));
+    assert_eq!(mesh.spec.deletion_policy, DeletionPolicy::Retain);
+    assert!(mesh.spec.monitoring.service_monitor && !mesh.spec.paused);
+}
+
+#[test]
+fn the_definition_has_columns_a_scale_and_a_short_name() {
+    let [(_, text)] = &definitions().expect("definitions")[..] else {
+        unreachable!("one definition")
+    };
+    for part in
+        ["- pm", "labelSelectorPath", "specReplicasPath: .spec.ingest.replicas", "name: Ready"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
