@@ -21,8 +21,9 @@ const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service
     USING TTL ? AND TIMESTAMP ?";
 const INSERT_ID: &str = "INSERT INTO pulse_ids (tenant, receive_hour, id_shard, event_id, \
     service_name, event_time, shard) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
-const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, layout) \
-    VALUES (?, ?, ?, ?) USING TTL ?";
+/// All rows of a run lie in the first slice by what this says: nobody reads them.
+const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, slice, \
+    layout) VALUES (?, ?, ?, 0, ?) USING TTL ?";
 
 /// How often in turn a batch may come too late: the database's own limit is 2 s.
 const TIMEOUTS_MAX: usize = 10;

@@ -20,8 +20,8 @@ const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service
     USING TTL ? AND TIMESTAMP ?";
 const INSERT_ID: &str = "INSERT INTO pulse_ids (tenant, receive_hour, id_shard, event_id, \
     service_name, event_time, shard) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
-const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, layout) \
-    VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
+const INSERT_BUCKET: &str = "INSERT INTO pulse_buckets (tenant, service_name, bucket, slice, \
+    layout) VALUES (?, ?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_ID_HOUR: &str = "INSERT INTO pulse_id_hours (tenant, receive_hour, shards) \
     VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?";
 const INSERT_COUNT: &str = "INSERT INTO pulse_counts (tenant, hour, minute, kind, log_id, part, \
@@ -48,7 +48,7 @@ pub(crate) struct Statements {
     pub(crate) insert_writer: PreparedStatement,
     pub(crate) select_writers: PreparedStatement,
     /// Bound: tenant, service, newest bucket (inclusive), oldest bucket (inclusive). Gives
-    /// bucket and layout, newest bucket first.
+    /// bucket, slice and layout, newest bucket first.
     pub(crate) select_buckets: PreparedStatement,
     /// Bound: tenant, service, bucket, shard, event time and id of the oldest row (inclusive),
     /// those of the row behind the newest (exclusive). Gives the columns of a row but those of
@@ -101,7 +101,7 @@ impl Statements {
             insert_writer: prepare(INSERT_WRITER).await?,
             select_writers: select("SELECT log_id FROM pulse_writers").await?,
             select_buckets: select(
-                "SELECT bucket, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ? \
+                "SELECT bucket, slice, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ? \
                  AND bucket <= ? AND bucket >= ?",
             )
             .await?,

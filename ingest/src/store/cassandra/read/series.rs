@@ -39,10 +39,11 @@ impl Source for Series<'_> {
         let (newest, oldest) = (CqlTimestamp(newest_ms), CqlTimestamp(oldest_ms));
         let values = (self.tenant, self.service, newest, oldest);
         let (result, rest) = page(&self.live.session, (statement, items), values, from).await?;
-        let rows = result.rows::<(CqlTimestamp, i16)>().map_err(not_understood)?;
-        let laid = |(bucket, code): (CqlTimestamp, i16)| Laid {
+        let rows = result.rows::<(CqlTimestamp, i16, i16)>().map_err(not_understood)?;
+        let laid = |(bucket, slice, code): (CqlTimestamp, i16, i16)| Laid {
             bucket_ms: bucket.0,
             layout: Layout::from_code(code as u16),
+            slice: slice as u16,
         };
         let items = rows.map(|row| row.map(laid)).collect::<Result<_, _>>();
         Ok(Answer { items: items.map_err(not_understood)?, rest })

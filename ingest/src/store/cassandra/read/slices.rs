@@ -10,8 +10,9 @@ use crate::store::cassandra::layout::{BUCKET_MS, Layout, bucket_of};
 use super::order::Range;
 use super::source::{Laid, Part, ReadError, Source};
 
-/// Buckets read first: more than most pages need. Then so many at once, some 20 KiB.
-const BUCKETS_FIRST: usize = 64;
+/// Rows of the table of buckets read first, of which a bucket of a hot service has one for each
+/// slice, and any other has one: more than most pages need. Then so many at once, some 20 KiB.
+const BUCKETS_FIRST: usize = 128;
 const BUCKETS_NEXT: usize = 1_000;
 
 /// A range of time of one bucket; its parts together hold all rows of it, none twice but for a
@@ -39,7 +40,8 @@ pub(super) struct Slices {
 #[derive(Debug)]
 struct Bucket {
     start_ms: i64,
-    layouts: Vec<Layout>,
+    /// Each with the slices that have rows of it, a bit for each.
+    layouts: Vec<(Layout, u64)>,
     finest: Layout,
     /// How many slices are still to come.
     left: u16,
@@ -75,8 +77,7 @@ impl Slices {
         if layouts == self.laid.len() && self.rest.is_some() {
             return None;
         }
-        let layouts = self.laid.drain(..layouts).map(|laid| laid.layout).collect();
-        Some(Bucket::new(start_ms, layouts))
+        Some(Bucket::new(start_ms, self.laid.drain(..layouts)))
     }
 
     /// Reads further buckets; whether there may be more than before.
@@ -93,8 +94,16 @@ impl Slices {
 }
 
 impl Bucket {
-    fn new(start_ms: i64, layouts: Vec<Layout>) -> Self {
-        let finest = layouts.iter().copied().max_by_key(|layout| layout.slices());
+    fn new(start_ms: i64, laid: impl Iterator<Item = Laid>) -> Self {
+        let mut layouts: Vec<(Layout, u64)> = Vec::new();
+        for Laid { layout, slice, .. } in laid {
+            let bit = 1_u64.checked_shl(slice.into()).unwrap_or(0);
+            match layouts.iter_mut().find(|(known, _)| *known == layout) {
+                Some((_, slices)) => *slices |= bit,
+                None => layouts.push((layout, bit)),
+            }
+        }
+        let finest = layouts.iter().map(|(layout, _)| *layout).max_by_key(|layout| layout.slices());
         let finest = finest.unwrap_or_default();
         Self { start_ms, layouts, finest, left: finest.slices() }
     }
@@ -110,7 +119,11 @@ impl Bucket {
             return Some(Slice { parts: Vec::new(), hot });
         }
         // Lengths are powers of two apart: the slice lies in one slice of each layout.
-        let shards = |layout: &Layout| layout.shards_of_slice(layout.slice_of(from_ms));
+        let shards = |(layout, slices): &(Layout, u64)| {
+            let slice = layout.slice_of(from_ms);
+            let has_rows = slices >> slice & 1 == 1;
+            has_rows.then(|| layout.shards_of_slice(slice)).into_iter().flatten()
+        };
         let mut shards: Vec<i16> = self.layouts.iter().flat_map(shards).collect();
         shards.sort_unstable();
         shards.dedup();
@@ -128,8 +141,15 @@ mod tests {
 
     /// Lengths of time and shards of each slice of a bucket, newest first.
     fn cut(layouts: &[(u8, u8)], range: Range) -> Vec<(i64, i64, Vec<i16>)> {
-        let layouts = layouts.iter().map(|(slices, spread)| Layout::new(*slices, *spread));
-        let mut bucket = Bucket::new(BUCKET, layouts.collect());
+        let laid = layouts.iter().flat_map(|(slices, spread)| {
+            let layout = Layout::new(*slices, *spread);
+            (0..layout.slices()).map(move |slice| Laid { bucket_ms: BUCKET, layout, slice })
+        });
+        cut_laid(laid, range)
+    }
+
+    fn cut_laid(laid: impl Iterator<Item = Laid>, range: Range) -> Vec<(i64, i64, Vec<i16>)> {
+        let mut bucket = Bucket::new(BUCKET, laid);
         let mut slices = Vec::new();
         while let Some(Slice { parts, .. }) = bucket.next(range) {
             let Some(Part { range, .. }) = parts.first() else { continue };
@@ -155,6 +175,25 @@ mod tests {
             (0, 150_000, vec![0]),
         ];
         assert_eq!(cut(&[(1, 0), (2, 0)], all), expected);
+    }
+
+    #[test]
+    fn a_slice_without_rows_is_not_asked() {
+        let laid = |slices, spread, slice| Laid {
+            bucket_ms: BUCKET,
+            layout: Layout::new(slices, spread),
+            slice,
+        };
+        let all = Range::new(i64::MIN, i64::MAX);
+        let rows = [laid(2, 1, 1), laid(1, 0, 1), laid(2, 1, 1), laid(6, 8, 63)];
+        let asked = cut_laid(rows.into_iter(), all);
+        // The last 64th of the finest, and what the others have of the older ones.
+        assert_eq!(asked.len(), 1 + 31 + 16);
+        let newest: Vec<i16> = std::iter::once(1).chain(63 * 256..64 * 256).collect();
+        assert_eq!(asked[0], (BUCKET_MS - BUCKET_MS / 64, BUCKET_MS, newest));
+        assert!(asked[1..32].iter().all(|(from, _, shards)| *from >= 300_000 && *shards == [1]));
+        let (oldest, _, shards) = &asked[47];
+        assert_eq!((*oldest, &shards[..]), (150_000, &[2, 3][..]));
     }
 
     #[test]

@@ -25,11 +25,12 @@ pub(super) struct Part {
     pub(super) range: Range,
 }
 
-/// A layout that rows of a bucket were written with.
+/// A layout that rows of a bucket were written with, and one of its slices that has such rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Laid {
     pub(super) bucket_ms: i64,
     pub(super) layout: Layout,
+    pub(super) slice: u16,
 }
 
 /// One service of one tenant: neither can be changed between two reads.

@@ -3,7 +3,7 @@
 //! Cassandra and Scylla has; so no compression is named, which both default to LZ4 for.
 //!
 //! * `pulse_events_by_service`: the rows; a partition is a shard of ten minutes of a service.
-//! * `pulse_buckets`: which ten minutes of a service have rows, and how they are spread.
+//! * `pulse_buckets`: which slices of ten minutes of a service have rows, and how these are spread.
 //! * `pulse_ids`: where the row of an id is.
 //! * `pulse_id_hours`: in which hours a tenant has ids that do not tell their time themselves.
 //! * `pulse_counts`: how many pulses a minute has, as absolute sums of each log's parts.
@@ -89,16 +89,17 @@ pub(super) const TABLES: [Table; 9] = [
     },
     Table {
         name: "pulse_buckets",
-        comment: "which ten minutes of a service have rows, and how they are spread",
+        comment: "which slices of ten minutes of a service have rows, and how they are spread",
         columns: &[
             "tenant text",
             "service_name text",
             "bucket timestamp",
+            "slice smallint",
             "layout smallint",
-            "PRIMARY KEY ((tenant, service_name), bucket, layout)",
+            "PRIMARY KEY ((tenant, service_name), bucket, slice, layout)",
         ],
-        key: &["tenant", "service_name", "bucket", "layout"],
-        order: "bucket DESC, layout ASC",
+        key: &["tenant", "service_name", "bucket", "slice", "layout"],
+        order: "bucket DESC, slice DESC, layout ASC",
         keeps: Keeps::Buckets,
     },
     Table {

@@ -96,9 +96,10 @@ impl IndexRow<'_> {
         let Era { ttl_s, timestamp_us, .. } = era;
         let session = &ready.live.session;
         let sent = match self {
-            Self::Bucket(Series { tenant, service, bucket_ms, layout }) => {
-                let place = (CqlTimestamp(bucket_ms), layout.code() as i16);
-                let values = (tenant, service, place.0, place.1, ttl_s, timestamp_us);
+            Self::Bucket(Series { tenant, service, bucket_ms, layout, slice }) => {
+                let (bucket, slice) = (CqlTimestamp(bucket_ms), slice as i16);
+                let layout = layout.code() as i16;
+                let values = (tenant, service, bucket, slice, layout, ttl_s, timestamp_us);
                 let request = || session.execute_unpaged(&ready.bound.bucket, values);
                 round.send(&ready.counters.buckets, 1, request).await
             }

@@ -19,8 +19,8 @@ pub(super) struct Mark(u128);
 impl Mark {
     /// Of a row of `pulse_buckets` that lives as long as `era` asks.
     pub(super) fn of_series(series: &Series<'_>, era: i64) -> Self {
-        let layout = i64::from(series.layout.code());
-        Self::of(0, [series.tenant, series.service], [series.bucket_ms, layout, era])
+        let place = i64::from(series.layout.code()) << 16 | i64::from(series.slice);
+        Self::of(0, [series.tenant, series.service], [series.bucket_ms, place, era])
     }
 
     /// Of a row of `pulse_id_hours` that lives as long as `era` asks.
@@ -93,20 +93,21 @@ mod tests {
     #[test]
     fn marks_differ_where_any_part_does() {
         let series = |tenant, service, bucket_ms, code| {
-            let layout = Layout::from_code(code);
-            Series { tenant, service, bucket_ms, layout }
+            let (layout, slice) = (Layout::from_code(code), code >> 8);
+            Series { tenant, service, bucket_ms, layout, slice }
         };
         let marks: HashSet<_> = [
             Mark::of_series(&series("a", "bc", 0, 0), 0),
             Mark::of_series(&series("ab", "c", 0, 0), 0),
             Mark::of_series(&series("ab", "c", 1, 0), 0),
             Mark::of_series(&series("ab", "c", 0, 1), 0),
+            Mark::of_series(&series("ab", "c", 0, 1 | 1 << 8), 0),
             Mark::of_series(&series("ab", "c", 0, 0), 1),
             Mark::of_hour("ab", 0, 0, 0),
             Mark::of_hour("ab", 0, 8, 0),
         ]
         .into();
-        assert_eq!(marks.len(), 7);
+        assert_eq!(marks.len(), 8);
     }
 
     #[test]

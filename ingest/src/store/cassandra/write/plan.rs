@@ -30,13 +30,14 @@ pub(super) struct PlanSettings {
     pub(super) id_index: bool,
 }
 
-/// Rows of one tenant, service, bucket and layout: what `pulse_buckets` has a row of.
+/// Rows of one tenant, service, bucket, layout and slice: what `pulse_buckets` has a row of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Series<'a> {
     pub(super) tenant: &'a str,
     pub(super) service: &'a str,
     pub(super) bucket_ms: i64,
     pub(super) layout: Layout,
+    pub(super) slice: u16,
 }
 
 /// An hour of a tenant with ids that tell no time.
@@ -173,7 +174,9 @@ impl<'a, S: FnMut(&str, i64) -> u32> Planner<'a, S> {
         let layout = Layout::from_code(entry.shard);
         let bucket_ms = bucket_of(entry.event_time_ms);
         let shard = layout.shard_of(entry.event_time_ms, entry.id);
-        let series = Series { tenant: envelope.tenant, service: entry.service, bucket_ms, layout };
+        let slice = layout.slice_of(entry.event_time_ms);
+        let (tenant, service) = (envelope.tenant, entry.service);
+        let series = Series { tenant, service, bucket_ms, layout, slice };
         let series = self.series.number(series);
         self.event_groups.push(self.events.number((series, shard)));
         let id_place = if self.settings.id_index { Some(self.add_id(record)) } else { None };

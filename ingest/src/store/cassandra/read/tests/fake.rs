@@ -15,7 +15,7 @@ use crate::store::{Position, Row};
 /// The service.
 #[derive(Debug, Default)]
 pub(super) struct Fake {
-    laid: BTreeMap<(i64, u16), Laid>,
+    laid: BTreeMap<(i64, u16, u16), Laid>,
     parts: BTreeMap<(i64, i16), BTreeMap<Place, Row>>,
     /// Whether some answers have fewer rows than were asked for, or none, though there are more.
     pub(super) falters: bool,
@@ -58,7 +58,9 @@ impl Fake {
     /// Writes a row as an ingest does that chose this layout.
     pub(super) fn write(&mut self, layout: Layout, row: Row) {
         let bucket_ms = bucket_of(row.event_time_ms);
-        self.laid.insert((-bucket_ms, layout.code()), Laid { bucket_ms, layout });
+        let slice = layout.slice_of(row.event_time_ms);
+        let laid = Laid { bucket_ms, layout, slice };
+        self.laid.insert((-bucket_ms, layout.code(), slice), laid);
         let shard = layout.shard_of(row.event_time_ms, row.id);
         let place = Place::new(row.event_time_ms, row.id);
         self.parts.entry((bucket_ms, shard)).or_default().insert(place, row);

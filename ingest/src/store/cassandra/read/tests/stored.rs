@@ -107,7 +107,8 @@ impl Stored {
         let Row { tenant, service, id, event_time_ms, received_at_us, .. } = row;
         let (bucket, shard) = (bucket_of(*event_time_ms), layout.shard_of(*event_time_ms, *id));
         let code = layout.code() as i16;
-        let written = (tenant, service, CqlTimestamp(bucket), code, TTL_S, 1i64);
+        let slice = layout.slice_of(*event_time_ms) as i16;
+        let written = (tenant, service, CqlTimestamp(bucket), slice, code, TTL_S, 1i64);
         self.send(&statements.insert_bucket, written).await;
         let place = IdPlace::of(*received_at_us, *id, || id_shards);
         let hour = CqlTimestamp(place.hour_ms);

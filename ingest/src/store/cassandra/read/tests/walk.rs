@@ -203,12 +203,12 @@ fn a_sparse_service_is_read_in_few_rounds() {
         asked.rounds,
         asked.parts.len()
     );
-    // Spread over many partitions though its rows are few.
+    // Spread over many partitions though its rows are few: slices without rows are not asked.
     let source = steady(Layout::new(6, 3), 4, BUCKET_MS as usize / 16);
     let (page, asked) = asked_for(&source, &query(100));
     assert_eq!(page.rows.len(), 64);
     assert!(
-        asked.rounds <= 50 && asked.parts.len() == 4 * 512,
+        asked.rounds <= 20 && asked.parts.len() == 64 * 8,
         "{} {}",
         asked.rounds,
         asked.parts.len()

@@ -195,7 +195,9 @@ async fn what_leads_to_rows_is_written_once_and_outlives_them() {
     }
     let count = |table| fixture.metrics.requests.get_or_create(&TableLabels { table }).get();
     assert_eq!([count("buckets"), count("id_hours")], [2, 1], "what is known is not sent again");
-    assert_eq!([count("events"), count("ids")], [6, 6]);
+    assert_eq!(count("events"), 6);
+    // Two ids of one second may lie side by side or not.
+    assert!([6, 9].contains(&count("ids")), "{}", count("ids"));
     let buckets: Vec<(CqlTimestamp, i16)> = fixture
         .rows(
             "SELECT bucket, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ?",

@@ -160,6 +160,7 @@ fn check_rows(plan: &Plan<'_>, samples: &[Sample], shards: u32) {
             (series.tenant, series.service) == (&sample.tenant, &sample.service)
                 && series.bucket_ms == row.bucket_ms
                 && series.layout == sample.layout
+                && series.slice == sample.layout.slice_of(row.event_time_ms)
         });
         assert_eq!(series.count(), 1, "readers are led to the row");
         let hours = plan
