@@ -101,8 +101,8 @@ impl Statements {
             insert_writer: prepare(INSERT_WRITER).await?,
             select_writers: select("SELECT log_id FROM pulse_writers").await?,
             select_buckets: select(
-                "SELECT bucket, slice, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ? \
-                 AND bucket <= ? AND bucket >= ?",
+                "SELECT bucket, slice, layout FROM pulse_buckets WHERE tenant = ? AND \
+                 service_name = ? AND bucket <= ? AND bucket >= ?",
             )
             .await?,
             select_events: select(&events(EVENTS_BETWEEN)).await?,
