@@ -78,7 +78,9 @@ impl Bed {
     /// Waits until some of what was sent is stored and notes how large the server is then.
     pub(crate) fn settled(&self, server: &Server) -> Result<()> {
         let before = stored(server)?;
-        wait_for(SOON, "pulses to be stored", || Ok(stored(server)? > before + 1000.0))?;
+        // Where tables are made anew first, that takes as long as at a start.
+        wait_for(CONNECTED_MAX, "pulses to be stored", || Ok(stored(server)? > before + 1000.0))
+            .with_context(|| format!("its log:\n{}", server.log()))?;
         self.resident_before.set(self.resident_before.get().max(server.resident_bytes()?));
         Ok(())
     }
