@@ -81,7 +81,8 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 pub const COUNTS_MAX: usize = 200_000;
 
 /// A row's place in the order of a query: newest event time first, then highest id first.
-/// Which id is higher within a millisecond is the store's matter: Cassandra compares versions first.
+/// Which id is higher within a millisecond is the store's matter: Cassandra compares versions
+/// first.
 /// A page ends at one and the next begins behind it, so rows that arrive between never shift it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
