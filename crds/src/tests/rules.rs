@@ -121,8 +121,8 @@ fn a_name_leaves_room_for_those_of_its_pods() {
         ))
     };
     for (name, refusal) in [
-        ("a".repeat(40), None),
-        ("a".repeat(41), Some("at most 40 characters")),
+        ("a".repeat(30), None),
+        ("a".repeat(31), Some("at most 30 characters")),
         ("team.mesh".to_owned(), Some("begins with a letter")),
         ("1st".to_owned(), Some("begins with a letter")),
     ] {

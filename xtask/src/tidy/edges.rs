@@ -12,6 +12,11 @@ use super::Finding;
 /// it is written here, and in ARCHITECTURE.md, or it does not exist.
 const ALLOWED: &[(&str, &str, Use)] = &[
     ("pulsemesh-ingest", "pulsemesh-runtime", Use::Build),
+    ("pulsemesh-operator", "pulsemesh-crds", Use::Build),
+    ("pulsemesh-operator", "pulsemesh-runtime", Use::Build),
+    // Rendered settings are read by the loader of the program that they are for.
+    ("pulsemesh-operator", "pulsemesh-ingest", Use::Tests),
+    ("pulsemesh-operator", "xtask", Use::Tests),
     // The black-box tests drive the binary with the load generator and the process guard.
     ("pulsemesh-ingest", "xtask", Use::Tests),
 ];

@@ -1,0 +1,86 @@
+//! The names and labels of all that is made for a mesh. Other programs and people rely on them:
+//! they never change.
+
+use std::collections::BTreeMap;
+
+/// The field manager of everything that is applied.
+pub const MANAGER: &str = "pulsemesh-operator";
+/// On a mesh: ingest has to drain and the store to stop before it is gone.
+pub const FINALIZER: &str = "pulsemesh.io/ordered-deletion";
+/// On every object: a hash of what was applied. A field that is no longer wanted shows by it.
+pub const APPLIED: &str = "pulsemesh.io/applied";
+/// On a pod template of the store: a hash of the part of the spec that it was made from. An
+/// operator of a newer version restarts no node while it is the same.
+pub const MADE_FROM: &str = "pulsemesh.io/made-from";
+/// Condition of a store's pod: its peers see it up, so it may serve. A readiness gate.
+pub const JOINED: &str = "pulsemesh.io/joined";
+
+/// The port of clients and the port of the platform, in every ingest pod.
+pub const HTTP_PORT: i32 = 8080;
+/// Metrics and probes of every ingest pod.
+pub const ADMIN_PORT: i32 = 8081;
+/// Where a node of the store speaks CQL.
+pub const CQL_PORT: i32 = 9042;
+
+/// Which part of a mesh an object belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// The pods that accept pulses.
+    Ingest,
+    /// The nodes of the store.
+    Store,
+}
+
+impl Component {
+    /// As the label `app.kubernetes.io/component` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// The name of everything of ingest: workload, Service, ConfigMap, ServiceAccount, …
+pub fn ingest(mesh: &str) -> String {
+    format!("{mesh}-ingest")
+}
+
+/// The name of what all racks of the store share: headless Service, ConfigMap, ServiceAccount, …
+pub fn store(mesh: &str) -> String {
+    format!("{mesh}-store")
+}
+
+/// The StatefulSet of a rack.
+pub fn rack(mesh: &str, rack: &str) -> String {
+    format!("{mesh}-store-{rack}")
+}
+
+/// The Secret of the login to a store that the operator runs: `username` and `password`.
+pub fn credentials(mesh: &str) -> String {
+    format!("{mesh}-store-credentials")
+}
+
+/// What selects the pods of a component; part of `labels`, and immutable in a workload.
+pub fn selector(mesh: &str, component: Component) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "pulsemesh"),
+        ("app.kubernetes.io/instance", mesh),
+        ("app.kubernetes.io/component", component.as_str()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// What every object of a component carries.
+pub fn labels(mesh: &str, component: Component) -> BTreeMap<String, String> {
+    let mut labels = selector(mesh, component);
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
+    labels.insert("app.kubernetes.io/part-of".to_owned(), "pulsemesh".to_owned());
+    labels
+}
+
+/// What finds all objects of a mesh, whatever their component, as a label selector.
+pub fn all_of(mesh: &str) -> String {
+    format!("app.kubernetes.io/instance={mesh},app.kubernetes.io/managed-by={MANAGER}")
+}
