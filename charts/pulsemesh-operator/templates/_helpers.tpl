@@ -22,7 +22,7 @@
 
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: pulsemesh-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "operator.labels" -}}
@@ -40,9 +40,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
        `namespace` ("" where there is none), `labels` and `annotations`. */ -}}
 {{- define "operator.metadata" -}}
 {{- $root := .root -}}
-name: {{ default (include "operator.fullname" $root) .name }}
+name: {{ default (include "operator.fullname" $root) .name | quote }}
 {{- if ne (toString .namespace) "" }}
-namespace: {{ default $root.Release.Namespace .namespace }}
+namespace: {{ default $root.Release.Namespace .namespace | quote }}
 {{- end }}
 labels:
   {{- toYaml (merge (include "operator.labels" $root | fromYaml) (default dict .labels)) | nindent 2 }}
@@ -63,9 +63,8 @@ annotations:
 
 {{- define "operator.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ .Values.pod.userId }}
-runAsGroup: {{ .Values.pod.userId }}
-fsGroup: {{ .Values.pod.userId }}
+runAsUser: {{ int64 .Values.pod.userId }}
+runAsGroup: {{ int64 .Values.pod.userId }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

@@ -27,5 +27,5 @@
 {{- /* Where pulses are posted within the cluster. */ -}}
 {{- define "mesh.url" -}}
 {{- $port := dig "ingest" "service" "port" 80 .Values.spec | int -}}
-http://{{ include "mesh.name" . }}-ingest.{{ .Release.Namespace }}{{ if ne $port 80 }}:{{ $port }}{{ end }}
+http://{{ include "mesh.name" . }}-ingest.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
 {{- end -}}

@@ -1,8 +1,9 @@
 //! A custom resource definition in other forms: as a template of a chart, and the schema of its
-//! fields as JSON Schema, as strict as the API server with `--validate=strict`.
+//! fields as JSON Schema.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use xtask::openapi::strict;
 
 /// What a template can't hold as it is.
 const OPEN: &str = "{{";
@@ -27,60 +28,16 @@ pub(super) fn template(definition: &str) -> Result<String> {
 /// The JSON Schema of a field of the first version, by its path with dots.
 pub(super) fn schema(definition: &Value, path: &str) -> Result<Value> {
     let root = definition.pointer("/spec/versions/0/schema/openAPIV3Schema");
-    let node = path.split('.').try_fold(root.context("no schema")?, |node, name| {
-        node.pointer("/properties")?.get(name)
-    });
+    let node = path
+        .split('.')
+        .try_fold(root.context("no schema")?, |node, name| node.pointer("/properties")?.get(name));
     Ok(strict(node.with_context(|| format!("the definition has no {path}"))?))
-}
-
-/// OpenAPI as the API server reads it, written as JSON Schema: unknown fields are refused.
-pub(super) fn strict(node: &Value) -> Value {
-    let Value::Object(fields) = node else { return node.clone() };
-    let mut out = Map::new();
-    for (key, value) in fields {
-        match key.as_str() {
-            "properties" => out.insert(key.clone(), each(value)),
-            "items" | "additionalProperties" => out.insert(key.clone(), strict(value)),
-            // Words of OpenAPI and Kubernetes that JSON Schema does not know.
-            "nullable" | "format" | "example" => None,
-            key if key.starts_with("x-kubernetes-") => None,
-            _ => out.insert(key.clone(), value.clone()),
-        };
-    }
-    if fields.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
-        out.insert("type".to_owned(), json!(["integer", "string"]));
-    }
-    let keeps_unknown = fields.contains_key("x-kubernetes-preserve-unknown-fields");
-    if out.contains_key("properties") && !keeps_unknown {
-        out.entry("additionalProperties").or_insert(json!(false));
-    }
-    if fields.get("nullable") == Some(&json!(true)) {
-        allow_null(&mut out);
-    }
-    Value::Object(out)
-}
-
-fn each(properties: &Value) -> Value {
-    let Value::Object(properties) = properties else { return properties.clone() };
-    properties.iter().map(|(name, node)| (name.clone(), strict(node))).collect()
-}
-
-fn allow_null(node: &mut Map<String, Value>) {
-    match node.get_mut("type") {
-        Some(Value::Array(types)) => types.push(json!("null")),
-        Some(one) => *one = json!([one.clone(), "null"]),
-        None => {}
-    }
-    if let Some(Value::Array(values)) = node.get_mut("enum") {
-        values.push(Value::Null);
-        // A definition may list it already.
-        values.dedup();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_template_has_the_definition_with_other_metadata() {

@@ -33,7 +33,8 @@ fn section(fields: &[(&str, Value)]) -> Value {
 
 fn insert(root: &mut Value, path: &[String], schema: Value) -> Option<()> {
     let (last, before) = path.split_last()?;
-    let parent = before.iter().try_fold(root, |node, key| node.pointer_mut("/properties")?.get_mut(key))?;
+    let parent =
+        before.iter().try_fold(root, |node, key| node.pointer_mut("/properties")?.get_mut(key))?;
     parent.pointer_mut("/properties")?.as_object_mut()?.insert(last.clone(), schema);
     Some(())
 }
