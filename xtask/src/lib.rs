@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
-//! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its code.
+//! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its
+//! code.
 
 pub mod cache;
 pub mod cassandra;

@@ -95,9 +95,8 @@ fn allow_null(node: &mut Map<String, Value>) {
         None => {}
     }
     if let Some(Value::Array(values)) = node.get_mut("enum") {
+        values.retain(|value| !value.is_null());
         values.push(Value::Null);
-        // A definition may list it already.
-        values.dedup();
     }
 }
 
@@ -110,7 +109,8 @@ mod tests {
         let kind = json!([{"group": "apps", "kind": "A", "version": "v1"}]);
         let swagger = json!({"definitions": {
             "a": {"x-kubernetes-group-version-kind": kind, "properties": {
-                "b": {"$ref": "#/definitions/b"}, "size": {"$ref": REFERENCE.to_owned() + QUANTITY}}},
+                "b": {"$ref": "#/definitions/b"},
+                "size": {"$ref": REFERENCE.to_owned() + QUANTITY}}},
             "b": {"properties": {"again": {"items": {"$ref": "#/definitions/b"}},
                                  "port": {"type": "string", "format": "int-or-string"}}},
             "c": {},

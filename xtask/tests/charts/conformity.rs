@@ -67,7 +67,7 @@ fn write_schemas(folder: &Path, kinds: &BTreeSet<(String, String)>) {
     for (api_version, kind) in kinds.iter().filter(|(_, kind)| kind != FOREIGN) {
         let own = (kind == "PulseMesh").then(own_schema);
         let schema = own.or_else(|| openapi::of_kind(&swagger, api_version, kind));
-        let schema = schema.unwrap_or_else(|| panic!("no schema of {api_version} {kind}"));
+        let schema = schema.expect("a kind of this Kubernetes or our own");
         let group = api_version.split('/').next().unwrap_or_default();
         let version = api_version.split('/').next_back().unwrap_or_default();
         let name = format!("{group}-{version}-{}.json", kind.to_lowercase());
@@ -96,7 +96,7 @@ fn swagger() -> Value {
         .output()
         .expect("go, which builds kubeconform, is there");
     let module: Value = serde_json::from_slice(&output.stdout).expect("go says where it is");
-    let folder = module["Dir"].as_str().unwrap_or_else(|| panic!("no {KUBERNETES}: {module}"));
+    let folder = module["Dir"].as_str().expect("the module is in the cache, or can be fetched");
     let path = Path::new(folder).join("api/openapi-spec/swagger.json");
     let text = std::fs::read_to_string(path).expect("the API is part of the module");
     serde_json::from_str(&text).expect("JSON")

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use xtask::helm::{Helm, chart};
 
-use super::{RELEASE, manifests, parse};
+use super::{manifests, parse};
 
 /// What Helm says against these values; empty where it takes them.
 fn said(helm: &Helm, name: &str, release: &str, values: &[&str]) -> String {
@@ -88,5 +88,5 @@ fn every_documented_mesh_can_be_written_as_values() {
 fn mesh(helm: &Helm, values: &Path) -> Value {
     let text = super::render(helm, "pulsemesh", values);
     let mesh = manifests(&text).into_iter().map(parse).find(|one| one["kind"] == "PulseMesh");
-    mesh.unwrap_or_else(|| panic!("{} has no mesh: {text}", RELEASE[0]))
+    mesh.expect("the chart makes a mesh")
 }
