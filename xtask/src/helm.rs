@@ -24,7 +24,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     bail!("{name} is neither on the path nor in the cache: run `cargo xtask cluster build`")
 }
 
-/// Helm without the plugins, repositories and settings of whoever runs it.
+/// Helm without the plugins, repositories, settings and cluster of whoever runs it.
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
