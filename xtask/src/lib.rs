@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
-//! generator, a real Cassandra. Knows the product's flags and endpoints, and none of its code.
+//! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its
+//! code.
 
 pub mod cache;
 pub mod cassandra;
@@ -7,9 +8,11 @@ pub mod client;
 pub mod disk;
 pub mod events;
 pub mod flags;
+pub mod helm;
 pub mod http;
 pub mod ledger;
 pub mod load;
+pub mod openapi;
 pub mod processor;
 pub mod samples;
 pub mod server;

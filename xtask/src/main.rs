@@ -4,6 +4,7 @@
 mod bare;
 mod bench;
 mod database;
+mod generate;
 mod raw;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Options),
     /// Starts a real Cassandra on this machine and keeps it until Ctrl-C.
     Cassandra(database::Options),
+    /// Makes the files of the charts that follow from others.
+    Generate,
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => test::run(root(), &options),
         Command::Bench(options) => bench::run(root(), &options),
         Command::Cassandra(options) => database::run(options),
+        Command::Generate => generate::run(root()),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),

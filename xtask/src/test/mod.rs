@@ -3,6 +3,7 @@
 //! it, so that one run shows all that is wrong.
 
 mod cassandra;
+mod charts;
 mod deny;
 mod fuzz;
 mod step;
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long)]
     long: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
-    /// `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, with --long `fuzz`);
+    /// `charts`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, with --long `fuzz`);
     /// `cassandra::word`: only those tests of Cassandra whose names hold the word; any other
     /// word: only the tests whose names hold it.
     filter: Option<String>,
@@ -54,7 +55,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step()]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
-        vec![vec![tests("")], vec![clippy()]],
+        vec![vec![tests(""), charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
@@ -214,6 +215,7 @@ mod tests {
             "tidy",
             "deny",
             "tests",
+            "charts",
             "clippy",
             "crash",
             "bench",
