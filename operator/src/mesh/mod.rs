@@ -3,6 +3,8 @@
 //! told last. All but reading and applying are pure.
 
 pub mod build;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod names;
 pub mod object;
 pub mod observed;

@@ -1,0 +1,4 @@
+//! Tests of the objects.
+
+mod restricted;
+mod snapshots;
