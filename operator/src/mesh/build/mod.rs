@@ -10,6 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::ingest::{has_failed, is_complete, replicas as ingest_replicas, replicas_of};
 use super::object::Object;
 use super::observed::Observed;
 use super::plan::Plan;

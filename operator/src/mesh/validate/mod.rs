@@ -26,6 +26,9 @@ use super::plan::{Identity, Plan, StorePlan};
 /// The volume of the files for TLS to a store of somebody else.
 pub(super) const TLS_VOLUME: &str = "store-tls";
 
+/// The volume of the login to a store.
+pub(super) const LOGIN_VOLUME: &str = "store-login";
+
 /// What the operator itself sets for all meshes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {

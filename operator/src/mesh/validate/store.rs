@@ -10,8 +10,6 @@ use super::{Defaults, managed};
 use crate::mesh::names;
 use crate::mesh::plan::{Identity, ManagedPlan, SecretMount, StorePlan};
 
-/// The volume of the login to the store.
-pub(super) const LOGIN_VOLUME: &str = "store-login";
 const LOGIN_PATH: &str = "/run/pulsemesh/login";
 const TLS_PATH: &str = "/run/pulsemesh/tls";
 /// The keyspace of a store that the operator runs: nobody else is in it.
@@ -153,7 +151,7 @@ fn login(secret: String, settings: &mut Settings) -> SecretMount {
     settings.put("cassandra-username-file", format!("{LOGIN_PATH}/username"));
     settings.put("cassandra-password-file", format!("{LOGIN_PATH}/password"));
     SecretMount {
-        volume: LOGIN_VOLUME.to_owned(),
+        volume: super::LOGIN_VOLUME.to_owned(),
         secret,
         path: LOGIN_PATH.to_owned(),
         keys: vec!["username".to_owned(), "password".to_owned()],

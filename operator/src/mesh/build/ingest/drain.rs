@@ -91,8 +91,13 @@ fn completed<'a>(
     observed.objects.iter().filter(of_claim).find(|job| is_complete(job))
 }
 
+/// Whether a Job has given up.
+pub(in crate::mesh) fn has_failed(job: &Object) -> bool {
+    has_condition(job, "Failed")
+}
+
 /// Whether a Job has ended well.
-fn is_complete(job: &Object) -> bool {
+pub(in crate::mesh) fn is_complete(job: &Object) -> bool {
     has_condition(job, "Complete")
 }
 

@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+pub(in crate::mesh) use self::drain::{has_failed, is_complete};
 use self::file::File;
+pub(in crate::mesh) use self::workload::{replicas, replicas_of};
 use super::meta;
 use crate::mesh::names::{self, Component};
 use crate::mesh::object::{Kind, Object};
