@@ -3,6 +3,7 @@
 //! told last. All but reading and applying are pure.
 
 pub mod build;
+pub mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod names;

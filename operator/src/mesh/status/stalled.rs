@@ -3,6 +3,7 @@
 use super::Facts;
 use super::conditions::Told;
 use crate::mesh::build;
+use crate::mesh::claims;
 use crate::mesh::names;
 use crate::mesh::object::Kind;
 use crate::mesh::plan::Plan;
@@ -21,6 +22,15 @@ pub(super) fn told(facts: &Facts<'_>) -> Told {
     }
     if let Some(message) = missing_secret(facts, plan) {
         return Told::yes("SecretMissing", message);
+    }
+    let stuck = claims::behind(plan, facts.observed).stuck;
+    if !stuck.is_empty() {
+        let message = format!(
+            "{} can't grow: set the storage back to their size, or let their storage class grow \
+             claims (allowVolumeExpansion)",
+            stuck.join(", ")
+        );
+        return Told::yes("ClaimsCannotGrow", message);
     }
     if let Some(job) = failed_drain(facts) {
         let message = format!(

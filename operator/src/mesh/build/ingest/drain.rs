@@ -4,6 +4,7 @@
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::File;
@@ -102,8 +103,8 @@ pub(in crate::mesh) fn is_complete(job: &Object) -> bool {
 }
 
 fn has_condition(job: &Object, kind: &str) -> bool {
-    let conditions = job.typed::<Job>().ok().and_then(|job| job.status?.conditions);
-    conditions.into_iter().flatten().any(|it| it.type_ == kind && it.status == "True")
+    let conditions = job.value.data.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|it| it["type"] == kind && it["status"] == "True")
 }
 
 /// A Job that is done, wanted as it is: a Job can't be changed, and another would do nothing.

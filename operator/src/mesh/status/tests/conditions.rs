@@ -207,3 +207,36 @@ fn a_mesh_that_is_deleted_says_so() {
     seen.tells("Ready", "False", "Deleting", "");
     seen.tells("Reconciling", "True", "Deleting", "ingest drains its log");
 }
+
+#[test]
+fn claims_that_can_not_grow_and_drains_that_gave_up_wait_for_a_person() {
+    let spec = |size: &str| {
+        with_spec(&format!(
+            "{{ingest: {{log: {{storage: {{size: {size}}}}}}}, \
+             store: {{external: {{cassandra: {{nodes: ['a:9042']}}}}}}}}"
+        ))
+    };
+    let mut seen = Seen::running(spec("4Gi"), 1, 0);
+    let claim = json!({"metadata": {"name": "data-demo-ingest-0"},
+        "spec": {"resources": {"requests": {"storage": "4Gi"}}}});
+    seen.observed.claims.push(serde_json::from_value(claim).expect("a claim"));
+    seen.tells("Stalled", "False", "NotStalled", "");
+    seen.mesh = spec("8Gi");
+    seen.tells("Stalled", "True", "ClaimsCannotGrow", "data-demo-ingest-0 can't grow");
+    seen.mesh = spec("4Gi");
+    for (condition, stalled, reconciling) in [
+        ("Failed", ("True", "DrainFailed", "see kubectl logs job/demo-drain"), "Settled"),
+        ("Complete", ("False", "NotStalled", ""), "Settled"),
+        ("Suspended", ("False", "NotStalled", ""), "DrainingIngest"),
+    ] {
+        let mut job = seen.observed.objects[0].clone();
+        job.kind = Kind::Job;
+        job.value.metadata.name = Some("demo-drain".to_owned());
+        job.value.data = json!({"spec": {"template": {}},
+            "status": {"conditions": [{"type": condition, "status": "True"}]}});
+        let mut seen = Seen { observed: seen.observed.clone(), ..Seen::nothing(spec("4Gi")) };
+        seen.observed.objects.push(job);
+        seen.tells("Stalled", stalled.0, stalled.1, stalled.2);
+        assert_eq!(seen.condition("Reconciling").reason, reconciling, "{condition}");
+    }
+}
