@@ -40,6 +40,7 @@ pub(super) fn plan(
     let (grace, pre_stop) = stop(&ingest.pod, &mut settings);
     settings.check(problems);
     pod::check(&ingest.pod, "spec.ingest.pod", problems);
+    pod::annotations(&ingest.service.annotations, "spec.ingest.service", problems);
     let overflow = ingest.buffer.as_ref().map_or(Overflow::default(), |buffer| buffer.overflow);
     IngestPlan {
         image: ingest.image.clone().unwrap_or_else(|| defaults.ingest_image.clone()),

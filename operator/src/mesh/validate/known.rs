@@ -55,6 +55,9 @@ pub(super) enum By {
 use By::{Field, Operator, User, UserOfCql};
 use Kind::{Count, Level, Size, Switch, Text, Time, Word};
 
+/// Of a name that is compared with the known ones: twice the longest of them. A comparison takes
+/// time by the product of both lengths.
+const NAME_BYTES_MAX: usize = 64;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -150,6 +153,9 @@ pub(super) fn find(name: &str) -> Option<&'static Known> {
 /// The known name that is nearest to `name`, if it may have been meant: no more than a third of
 /// the letters are wrong.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let most = (name.len() / 3).max(1);
     KNOWN
         .iter()

@@ -1,5 +1,7 @@
 //! What users write on pods, where it would break what the operator relies on. Pure.
 
+use std::collections::BTreeMap;
+
 use pulsemesh_crds::ingest::Pod;
 
 use super::problems::Problems;
@@ -15,7 +17,16 @@ pub(super) fn check(pod: &Pod, path: &str, problems: &mut Problems) {
         let message = "is the operator's own: Services and workloads select by it; use another";
         problems.push(format!("{path}.labels.{name}"), message);
     }
-    for name in pod.annotations.keys().filter(|name| name.starts_with(OWN)) {
+    annotations(&pod.annotations, path, problems);
+}
+
+/// Refuses annotations that are the operator's own.
+pub(super) fn annotations(
+    annotations: &BTreeMap<String, String>,
+    path: &str,
+    problems: &mut Problems,
+) {
+    for name in annotations.keys().filter(|name| name.starts_with(OWN)) {
         problems.push(format!("{path}.annotations.{name}"), "is the operator's own; use another");
     }
 }

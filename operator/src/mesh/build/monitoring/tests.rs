@@ -177,3 +177,15 @@ fn meshes_of_one_name_in_two_namespaces_have_dashboards_of_their_own() {
     let here = plan(&format!("{{{CASSANDRA}}}"));
     assert_ne!(uid(here), uid(crate::mesh::fixtures::planned(&other)));
 }
+
+#[test]
+fn every_alert_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operator.md");
+    let text = std::fs::read_to_string(path).expect("docs/operator.md");
+    let objects = both(&format!("{{{CASSANDRA}}}"));
+    let rule = &object(&objects, Kind::PrometheusRule, "demo-ingest").value.data;
+    for rule in rule["spec"]["groups"][0]["rules"].as_array().expect("rules") {
+        let name = rule["alert"].as_str().expect("a name");
+        assert!(text.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -48,4 +48,5 @@ fn a_misspelt_name_is_near_to_the_right_one_and_a_made_up_one_to_none() {
     ] {
         assert_eq!(nearest(name), expected, "{name}");
     }
+    assert_eq!(nearest(&"window-bytes".repeat(100_000)), None);
 }

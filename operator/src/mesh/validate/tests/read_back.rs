@@ -76,7 +76,8 @@ fn a_managed_store_is_reached_by_names_that_stay() {
 #[test]
 fn another_s_store_is_reached_as_the_spec_says() {
     let spec = "{store: {external: {cassandra: {nodes: ['a:9042', '[::1]:9142'], keyspace: k, \
-                credentialsSecret: {name: login}, tls: {secret: {name: tls}, verifyName: false}}}}}";
+                credentialsSecret: {name: login}, \
+                tls: {secret: {name: tls}, verifyName: false}}}}}";
     let mut observed = Observed::default();
     let settings = read(&plan(spec), &observed);
     let tls = cassandra(&settings).tls.as_ref().expect("TLS");

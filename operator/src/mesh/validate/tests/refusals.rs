@@ -226,5 +226,9 @@ fn labels_and_annotations_of_the_operator_stay_its_own() {
             ("spec.store.cassandra.pod.annotations.pulsemesh.io/made-from", "the operator's own"),
         ],
     );
+    check(
+        &ingest("service: {annotations: {pulsemesh.io/applied: a}}"),
+        &[("spec.ingest.service.annotations.pulsemesh.io/applied", "the operator's own")],
+    );
     plan(&ingest("pod: {labels: {team: a}, annotations: {example.com/x: a}}"));
 }
