@@ -19,11 +19,12 @@ pub(super) fn told(facts: &Facts<'_>, counted: &AllCounted) -> Told {
     }
     let ingest = &counted.ingest;
     let accepting = format!("{} of {} ingest pods accept pulses", ingest.ready, ingest.desired);
-    let nodes = counted
-        .store
-        .map(|store| format!("{} of {} nodes of the store are up", store.ready, store.desired));
-    let both = [Some(accepting.clone()), nodes.clone()].into_iter().flatten();
-    let both = both.collect::<Vec<_>>().join("; ");
+    let both = match counted.store {
+        Some(store) => {
+            format!("{accepting}; {} of {} nodes of the store are up", store.ready, store.desired)
+        }
+        None => accepting,
+    };
     if ingest.ready == 0 {
         if ingest.desired == 0 {
             let message = "no ingest pods are wanted: set spec.ingest.replicas to 1 or more";

@@ -79,7 +79,7 @@ fn managed_store(
     settings: &mut Settings,
 ) -> StoreRead {
     settings.put("store", "cassandra");
-    settings.put("cassandra-nodes", contact_points(&plan, mesh, defaults).join(","));
+    settings.put("cassandra-nodes", contact_point(mesh, defaults));
     settings.put("cassandra-keyspace", KEYSPACE);
     settings.put("cassandra-datacenter", plan.datacenter.clone());
     settings.put("cassandra-replication-factor", i64::from(plan.replication_factor));
@@ -87,18 +87,11 @@ fn managed_store(
     StoreRead { plan: StorePlan::Managed(Box::new(plan)), claim: None, mounts }
 }
 
-/// The Service of all nodes, and the first pod of each rack: the driver takes one address of each
-/// name, and that of the Service may be a node that has just gone. They stay the same when nodes
-/// come and go.
-fn contact_points(plan: &ManagedPlan, mesh: &Identity, defaults: &Defaults) -> Vec<String> {
-    let service = names::store(&mesh.name);
-    let domain = format!("{service}.{}.svc.{}", mesh.namespace, defaults.cluster_domain);
-    let first = |rack: &str| format!("{}-0.{domain}", names::rack(&mesh.name, rack));
-    let pods = plan.racks.iter().map(|rack| first(&rack.name));
-    std::iter::once(domain.clone())
-        .chain(pods)
-        .map(|host| format!("{host}:{}", names::CQL_PORT))
-        .collect()
+/// The headless Service of all nodes: the driver takes every address of a name, asks for them anew
+/// when it knows no node that lives, and the name stays when nodes and racks come and go.
+fn contact_point(mesh: &Identity, defaults: &Defaults) -> String {
+    let (service, namespace) = (names::store(&mesh.name), &mesh.namespace);
+    format!("{service}.{namespace}.svc.{}:{}", defaults.cluster_domain, names::CQL_PORT)
 }
 
 fn external(spec: &External, settings: &mut Settings, problems: &mut Problems) -> StoreRead {
