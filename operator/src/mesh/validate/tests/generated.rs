@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use pulsemesh_crds::PulseMesh;
 use pulsemesh_ingest::settings::{DEFINITIONS, from_toml};
 
@@ -16,7 +17,7 @@ fn maybe(fields: impl Strategy<Value = String>) -> impl Strategy<Value = String>
 }
 
 fn size() -> impl Strategy<Value = String> {
-    (1u64..4000, prop_oneof!["Ki", "Mi", "Gi", "M", "G"])
+    (1u64..4000, prop_oneof![1 => "Ki", 4 => "Mi", 4 => "Gi", 1 => "M", 1 => "G"])
         .prop_map(|(number, unit)| format!("{number}{unit}"))
 }
 
@@ -38,7 +39,15 @@ fn setting() -> impl Strategy<Value = String> {
 }
 
 fn settings() -> impl Strategy<Value = String> {
-    proptest::collection::vec(setting(), 0..4).prop_map(|pairs| {
+    let sound = prop_oneof![
+        Just("threads: '3'".to_owned()),
+        Just("window-bytes: 8MiB".to_owned()),
+        Just("idempotency-window: 45m".to_owned()),
+        Just("dead-letter-budget: 3MiB".to_owned()),
+        Just("idempotency-keys-max: '5000'".to_owned()),
+    ];
+    let one = prop_oneof![1 => setting(), 5 => sound];
+    proptest::collection::vec(one, 0..4).prop_map(|pairs| {
         let pairs: std::collections::BTreeSet<_> = pairs.into_iter().collect();
         let mut names = std::collections::BTreeSet::new();
         let once = pairs
@@ -119,4 +128,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn generated_specs_are_planned_often_enough_to_prove_something() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let planned = (0..400)
+        .filter(|_| {
+            let mesh = any_mesh().new_tree(&mut runner).expect("a mesh").current();
+            validate(&mesh, &defaults()).is_ok()
+        })
+        .count();
+    assert!((60..340).contains(&planned), "{planned} of 400 are planned");
 }
