@@ -3,6 +3,9 @@
 //! told last. All but reading and applying are pure.
 
 pub mod build;
+pub mod claims;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod names;
 pub mod object;
 pub mod observed;

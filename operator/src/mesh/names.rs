@@ -15,12 +15,21 @@ pub const MADE_FROM: &str = "pulsemesh.io/made-from";
 /// Condition of a store's pod: its peers see it up, so it may serve. A readiness gate.
 pub const JOINED: &str = "pulsemesh.io/joined";
 
+/// On a pod template of ingest: a hash of the settings file, so that other settings are other
+/// pods.
+pub const SETTINGS: &str = "pulsemesh.io/settings";
+/// On a Job that drains a log: the uid of the claim that the log is in.
+pub const CLAIM: &str = "pulsemesh.io/claim";
+
 /// The port of clients and the port of the platform, in every ingest pod.
 pub const HTTP_PORT: i32 = 8080;
 /// Metrics and probes of every ingest pod.
 pub const ADMIN_PORT: i32 = 8081;
 /// Where a node of the store speaks CQL.
 pub const CQL_PORT: i32 = 9042;
+
+/// The volume of an ingest pod that its claim is named after.
+pub const CLAIM_TEMPLATE: &str = "data";
 
 /// Which part of a mesh an object belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +53,28 @@ impl Component {
 /// The name of everything of ingest: workload, Service, ConfigMap, ServiceAccount, …
 pub fn ingest(mesh: &str) -> String {
     format!("{mesh}-ingest")
+}
+
+/// The headless Service of ingest, which gives the pods of a StatefulSet their names and leads
+/// to metrics; no client is meant to use it.
+pub fn ingest_admin(mesh: &str) -> String {
+    format!("{mesh}-ingest-admin")
+}
+
+/// The claim of an ingest pod.
+pub fn ingest_claim(mesh: &str, ordinal: i32) -> String {
+    format!("{CLAIM_TEMPLATE}-{}-{ordinal}", ingest(mesh))
+}
+
+/// The Job that drains what the claim of an ingest pod still holds; `made_from` tells those of
+/// different settings apart, since a Job can't be changed.
+pub fn drain(mesh: &str, ordinal: i32, made_from: u32) -> String {
+    format!("{mesh}-ingest-drain-{ordinal}-{made_from:08x}")
+}
+
+/// The ConfigMap of Grafana's dashboards.
+pub fn dashboards(mesh: &str) -> String {
+    format!("{mesh}-dashboards")
 }
 
 /// The name of what all racks of the store share: headless Service, ConfigMap, ServiceAccount, …
@@ -77,6 +108,14 @@ pub fn labels(mesh: &str, component: Component) -> BTreeMap<String, String> {
     let mut labels = selector(mesh, component);
     labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
     labels.insert("app.kubernetes.io/part-of".to_owned(), "pulsemesh".to_owned());
+    labels
+}
+
+/// What the pods of drain Jobs carry: found with all others of the mesh, and selected by no Service
+/// of ingest.
+pub fn drain_labels(mesh: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(mesh, Component::Ingest);
+    labels.insert("app.kubernetes.io/name".to_owned(), "pulsemesh-drain".to_owned());
     labels
 }
 
