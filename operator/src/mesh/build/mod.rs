@@ -1,6 +1,8 @@
 //! The plan becomes objects: all that the operator owns of each, and nothing that the API server
 //! or others set. Pure: the same plan gives the same bytes.
 
+pub mod store;
+
 use super::object::Object;
 use super::observed::Observed;
 use super::plan::Plan;
@@ -12,9 +14,9 @@ use super::topology::StoreStep;
 /// # Errors
 /// When an object can't be written as JSON, which their types rule out.
 pub fn objects(
-    _plan: &Plan,
-    _observed: &Observed,
-    _step: &StoreStep,
+    plan: &Plan,
+    observed: &Observed,
+    step: &StoreStep,
 ) -> serde_json::Result<Vec<Object>> {
-    Ok(Vec::new())
+    store::objects(plan, observed, step)
 }
