@@ -8,10 +8,11 @@ use super::pod::{Parts, from_pod, mount, read_only, scratch, settings, variable}
 use super::{CASSANDRA_DATA, CONTAINER, claim};
 use crate::mesh::plan::Plan;
 
-/// Options of Java beside the image's own. The superuser of the image is made at once: it is
-/// written with the oldest timestamp, so a change of it that was made elsewhere always wins. A
-/// node without memory ends, and writes no heap as large as the claim.
-const JAVA: &str = "-Dcassandra.superuser_setup_delay_ms=0 -XX:+ExitOnOutOfMemoryError \
+/// Options of Java beside the image's own. The superuser of the image is made as soon as the node
+/// can, not after ten seconds; each try that comes too early is logged, so not at 0. It is written
+/// with the oldest timestamp: a change of it that was made elsewhere always wins. A node without
+/// memory ends, and writes no file as large as its heap.
+const JAVA: &str = "-Dcassandra.superuser_setup_delay_ms=200 -XX:+ExitOnOutOfMemoryError \
                     -XX:-HeapDumpOnOutOfMemoryError";
 /// The image's settings are some hundred KiB.
 const ETC_MAX: &str = "16Mi";

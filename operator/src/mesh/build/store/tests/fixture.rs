@@ -77,3 +77,7 @@ pub(super) fn reached(racks: &[(&str, i32)]) -> StoreStep {
 pub(super) fn applied(objects: Vec<Object>) -> Observed {
     Observed { objects, ..Observed::default() }
 }
+
+pub(super) fn rename(plan: &mut Plan, mesh: &str) {
+    mesh.clone_into(&mut plan.mesh.name);
+}
