@@ -62,15 +62,13 @@ fn cassandra_yaml(plan: &Plan, managed: &ManagedPlan) -> String {
     let mib = managed.storage.size.bytes().unwrap_or_default() >> 20;
     let commit_log = (mib / COMMIT_LOG_PART).clamp(COMMIT_LOG_MIB_MIN, COMMIT_LOG_MIB_MAX);
     let hints = (mib / HINTS_PART).max(HINTS_MIB_MIN);
-    let copies = managed.replication_factor;
     let values = [
         ("CLUSTER", cluster(plan)),
-        ("COPIES", copies.to_string()),
         ("COMMIT_LOG", format!("{commit_log}MiB")),
         ("HINTS", format!("{hints}MiB")),
     ];
     let mut yaml = filled(YAML_CASSANDRA, &values);
-    yaml.push_str(sync(copies));
+    yaml.push_str(sync(managed.replication_factor));
     yaml
 }
 
