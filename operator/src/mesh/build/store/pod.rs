@@ -103,7 +103,12 @@ fn with_probes(mut container: Value, managed: &ManagedPlan) -> Value {
         json!({"tcpSocket": cql, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3});
     // Ten minutes: a node whose disk failed, or that has left the ring, closes its port and can
     // still be asked why; one that is slow is never killed for it.
-    container["livenessProbe"] = json!({"tcpSocket": cql, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 20});
+    container["livenessProbe"] = json!({
+        "tcpSocket": cql,
+        "periodSeconds": 30,
+        "timeoutSeconds": 10,
+        "failureThreshold": 20,
+    });
     container["lifecycle"] =
         json!({"preStop": {"exec": {"command": ["sh", "-c", drain(managed)]}}});
     container

@@ -76,9 +76,9 @@ fn cassandra_yaml(plan: &Plan, managed: &ManagedPlan) -> String {
 /// a machine's memory in the others.
 fn sync(copies: i32) -> &'static str {
     if copies > 1 {
-        "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms\n"
+        "\ncommitlog_sync: periodic\ncommitlog_sync_period: 10000ms\n"
     } else {
-        "commitlog_sync: group\ncommitlog_sync_group_window: 5ms\n"
+        "\ncommitlog_sync: group\ncommitlog_sync_group_window: 5ms\n"
     }
 }
 
