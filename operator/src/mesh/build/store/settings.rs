@@ -39,7 +39,7 @@ pub(super) fn files(
     };
     match managed.engine {
         Engine::Cassandra { .. } => {
-            add("cassandra.yaml", cassandra_yaml(plan, managed));
+            add("cassandra.yaml", cassandra_yaml(plan, managed, racks));
             add("logback.xml", LOGBACK.to_owned());
             add("prepare.sh", PREPARE_CASSANDRA.to_owned());
             add("start.sh", START_CASSANDRA.to_owned());
@@ -58,7 +58,7 @@ pub(super) fn files(
 }
 
 /// `SEEDS` alone is filled in by the script, at each start.
-fn cassandra_yaml(plan: &Plan, managed: &ManagedPlan) -> String {
+fn cassandra_yaml(plan: &Plan, managed: &ManagedPlan, racks: &[Rack]) -> String {
     let mib = managed.storage.size.bytes().unwrap_or_default() >> 20;
     let commit_log = (mib / COMMIT_LOG_PART).clamp(COMMIT_LOG_MIB_MIN, COMMIT_LOG_MIB_MAX);
     let hints = (mib / HINTS_PART).max(HINTS_MIB_MIN);
@@ -66,10 +66,18 @@ fn cassandra_yaml(plan: &Plan, managed: &ManagedPlan) -> String {
         ("CLUSTER", cluster(plan)),
         ("COMMIT_LOG", format!("{commit_log}MiB")),
         ("HINTS", format!("{hints}MiB")),
+        ("TOKENS_FOR", tokens_for(managed.replication_factor, racks).to_string()),
     ];
     let mut yaml = filled(YAML_CASSANDRA, &values);
     yaml.push_str(sync(managed.replication_factor));
     yaml
+}
+
+/// For how many copies a node that joins chooses its tokens, so that all hold equally much.
+/// Cassandra refuses more than there are racks, unless there is one; racks come one by one.
+fn tokens_for(copies: i32, racks: &[Rack]) -> i32 {
+    let used = racks.iter().filter(|rack| rack.step.replicas > 0).count();
+    if used <= 1 || used >= copies.unsigned_abs() as usize { copies } else { 1 }
 }
 
 /// A row with one copy is on disk before it is acknowledged; one with more survives the loss of

@@ -23,11 +23,13 @@ else
 fi
 echo "seeds: $seeds"
 
-sed "s|@SEEDS@|$seeds|" "$settings/cassandra.yaml" >"$etc/cassandra.yaml"
-cat "$settings/rackdc.$RACK.properties" >"$etc/cassandra-rackdc.properties"
-cat "$settings/logback.xml" >"$etc/logback.xml"
+edits="s|@SEEDS@|$seeds|"
 if [ -z "$others" ]; then
-  # Nobody to hear of: eight seconds that every start of a lone node would wait for nothing.
+  # Nobody to hear of, nobody to share tokens with: a lone node would wait for nothing.
+  edits="$edits; /^allocate_tokens/d"
   export JVM_EXTRA_OPTS="$JVM_EXTRA_OPTS -Dcassandra.skip_wait_for_gossip_to_settle=0"
 fi
+sed "$edits" "$settings/cassandra.yaml" >"$etc/cassandra.yaml"
+cat "$settings/rackdc.$RACK.properties" >"$etc/cassandra-rackdc.properties"
+cat "$settings/logback.xml" >"$etc/logback.xml"
 exec docker-entrypoint.sh cassandra -f

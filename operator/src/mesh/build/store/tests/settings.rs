@@ -78,6 +78,20 @@ fn seeds_are_the_first_pods_of_each_rack() {
     }
 }
 
+#[test]
+fn tokens_are_chosen_for_no_more_copies_than_there_are_racks() {
+    let racks = [("a", 2), ("b", 2), ("c", 2)];
+    for (replicas, expected) in
+        [([1, 0, 0], 3), ([2, 0, 0], 3), ([1, 1, 0], 1), ([1, 1, 1], 3), ([2, 2, 2], 3)]
+    {
+        let step = racks.iter().zip(replicas).map(|((name, _), n)| (*name, n));
+        let files = files(&plan(managed(&racks)), &reached(&step.collect::<Vec<_>>()));
+        let yaml: Value = serde_saphyr::from_str(&files["cassandra.yaml"]).expect("YAML");
+        let found = &yaml["allocate_tokens_for_local_replication_factor"];
+        assert_eq!(*found, json!(expected), "{replicas:?}");
+    }
+}
+
 /// Runs `start.sh` in a folder that has a claim, an /etc/cassandra and the settings.
 fn start(seeds: &str, claim: &[&str]) -> BTreeMap<String, String> {
     let root = tempfile::tempdir().expect("a folder");
@@ -148,6 +162,8 @@ fn a_node_is_a_seed_itself_only_if_it_is_the_first_or_has_joined() {
         let yaml: Value = serde_saphyr::from_str(&files["cassandra.yaml"]).expect("YAML");
         let found = &yaml["seed_provider"][0]["parameters"][0]["seeds"];
         assert_eq!(*found, json!(expected), "{seeds} {claim:?}");
+        let shares = yaml.get("allocate_tokens_for_local_replication_factor").is_some();
+        assert_eq!(shares, seeds != SELF);
         let waits = !files["options"].contains("skip_wait_for_gossip");
         assert_eq!(waits, seeds != SELF, "{}", files["options"]);
         assert!(files["options"].starts_with("-Dfirst"));
