@@ -33,9 +33,6 @@ pub const LEFT: &str = "pulsemesh-left";
 /// A file in the claim: the node has joined the ring with the data beside it, so it may start
 /// again without asking anybody. Written by the pod's own startup probe.
 pub const JOINED: &str = "pulsemesh-joined";
-/// On a pod template: a hash of the whole of it. Another one for the same `names::MADE_FROM`
-/// means that an operator of another version made it.
-pub const RENDERED: &str = "pulsemesh.io/rendered";
 
 /// Where the claim of a node of this engine is mounted.
 pub fn data_path(engine: &Engine) -> &'static str {
@@ -89,7 +86,7 @@ pub fn made_from(managed: &ManagedPlan) -> String {
     }))
 }
 
-/// The value of `RENDERED` that the pods of a rack would have if they were made now.
+/// The value of `names::RENDERED` that the pods of a rack would have if they were made now.
 pub fn rendered(plan: &Plan, managed: &ManagedPlan, rack: &str) -> String {
     hash(&pod::template(plan, managed, rack))
 }

@@ -90,7 +90,7 @@ fn template(plan: &Plan, managed: &ManagedPlan, rack: &Rack) -> serde_json::Resu
         return serde_json::to_value(&live.spec.template);
     }
     let mut template = pod::template(plan, managed, &rack.name);
-    template["metadata"]["annotations"][super::RENDERED] =
+    template["metadata"]["annotations"][names::RENDERED] =
         json!(super::rendered(plan, managed, &rack.name));
     Ok(template)
 }

@@ -6,7 +6,7 @@ use pulsemesh_crds::quantity::Size;
 use serde_json::{Value, json};
 
 use super::fixture::{applied, managed, plan, reached, rename};
-use crate::mesh::build::store::{RENDERED, objects, rendered};
+use crate::mesh::build::store::{objects, rendered};
 use crate::mesh::names;
 use crate::mesh::object::{Kind, Object};
 use crate::mesh::observed::Observed;
@@ -207,7 +207,7 @@ fn the_hash_of_a_template_is_known_without_it() {
     let plan = plan(managed.clone());
     let objects = render(&plan, &Observed::default(), &reached(&[("rack1", 1)]));
     let annotations = &set(&objects)["spec"]["template"]["metadata"]["annotations"];
-    assert_eq!(annotations[RENDERED], json!(rendered(&plan, &managed, "rack1")));
+    assert_eq!(annotations[names::RENDERED], json!(rendered(&plan, &managed, "rack1")));
 }
 
 #[test]
