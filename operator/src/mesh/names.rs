@@ -12,6 +12,11 @@ pub const APPLIED: &str = "pulsemesh.io/applied";
 /// On a pod template of the store: a hash of the part of the spec that it was made from. An
 /// operator of a newer version restarts no node while it is the same.
 pub const MADE_FROM: &str = "pulsemesh.io/made-from";
+/// On a pod template of the store: a hash of the whole of it. Another one for the same
+/// `MADE_FROM` means that an operator of another version made it.
+pub const RENDERED: &str = "pulsemesh.io/rendered";
+/// On a pod of the store and its StatefulSet: the rack.
+pub const RACK: &str = "pulsemesh.io/rack";
 /// Condition of a store's pod: its peers see it up, so it may serve. A readiness gate.
 pub const JOINED: &str = "pulsemesh.io/joined";
 

@@ -6,7 +6,7 @@ mod meta;
 mod monitoring;
 mod network;
 mod pods;
-mod store;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
