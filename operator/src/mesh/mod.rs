@@ -6,6 +6,7 @@ pub mod build;
 pub mod names;
 pub mod object;
 pub mod observed;
+pub mod perform;
 pub mod plan;
 pub mod status;
 pub mod topology;

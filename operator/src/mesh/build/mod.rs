@@ -1,6 +1,8 @@
 //! The plan becomes objects: all that the operator owns of each, and nothing that the API server
 //! or others set. Pure: the same plan gives the same bytes.
 
+pub mod store;
+
 use super::object::Object;
 use super::observed::Observed;
 use super::plan::Plan;

@@ -1,0 +1,1 @@
+//! Orders against an API server that is a function.
