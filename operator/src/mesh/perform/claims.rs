@@ -27,6 +27,17 @@ pub(super) async fn note_host<N: Nodes>(
     Ok((true, String::new()))
 }
 
+/// Takes away all that was noted of the node before.
+pub(super) async fn free<N: Nodes>(
+    giver: &Giver<'_, N>,
+    claim: &str,
+) -> Result<(bool, String), PerformError> {
+    let notes = [names::HOST_ID, names::COMPLETE_FOR, names::LEAVING, names::LEFT];
+    let notes: Value = notes.iter().map(|key| ((*key).to_owned(), Value::Null)).collect();
+    write(giver, claim, json!({ "metadata": { "annotations": notes } })).await?;
+    Ok((true, String::new()))
+}
+
 /// Notes something of a node that leaves; `false` if it stands there already.
 pub(super) async fn note<N: Nodes>(
     giver: &Giver<'_, N>,

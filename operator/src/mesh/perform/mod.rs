@@ -102,6 +102,7 @@ impl<N: Nodes> Giver<'_, N> {
             Action::NoteHost { claim, host_id, copies } => {
                 claims::note_host(self, claim, (host_id, *copies)).await
             }
+            Action::FreeClaim(claim) => claims::free(self, claim).await,
             Action::Secure(pod) => {
                 self.nodes.secure(&self.node(pod)?).await?;
                 Ok((false, "replaced the image's own login to the store".to_owned()))

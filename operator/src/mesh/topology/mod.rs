@@ -79,6 +79,9 @@ pub enum Action {
         /// For how many copies of each row the node has joined, and so holds all its data.
         copies: i32,
     },
+    /// Take all notes from this claim of a node that has left: a new node starts on it, and from
+    /// now on its data may be of the ring.
+    FreeClaim(String),
     /// Make the login on this pod's node and take the image's own away.
     Secure(String),
     /// Begin to hand over the data of a node, or see to it that this goes on.

@@ -171,10 +171,15 @@ pub(super) fn member<'a>(view: &'a View, host: &str) -> Option<&'a Member> {
     view.members.iter().find(|member| member.host_id == host)
 }
 
-/// Notes which node a claim's data is of, once that node holds some.
+/// Notes which node a claim's data is of, once that node holds some; and that it is nobody's any
+/// more where a new pod has started on the claim of one that has left.
 pub(super) fn note_hosts(facts: &Facts<'_>, step: &mut StoreStep) -> Turn {
     let complete = |view: &View| super::copies::fewest(std::iter::once(view)).unwrap_or(1);
     for node in facts.ring.nodes() {
+        let is_reused = node.pod.is_some() && node.has_left_claim() && !node.is_marked();
+        if is_reused && node.answer().is_none() {
+            step.actions.push(Action::FreeClaim(node.claim_name.clone()));
+        }
         let (Some(view), Some(_)) = (node.answer(), node.claim) else { continue };
         if node.noted_host() != Some(&view.host_id) && node.own_state() == Some(State::Normal) {
             step.actions.push(Action::NoteHost {
@@ -197,7 +202,7 @@ fn left(claim: &PersistentVolumeClaim) -> Option<(&str, &str)> {
 }
 
 /// Whether the data of the claim is no longer of the ring.
-fn is_left(claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_left(claim: &PersistentVolumeClaim) -> bool {
     let left = left(claim).map(|(host, _)| host);
     left.is_some() && left == note(claim, names::HOST_ID)
 }

@@ -18,6 +18,7 @@ use scylla::errors::{
 use scylla::policies::host_filter::HostFilter;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::Consistency;
+use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -125,9 +126,10 @@ impl Connected {
             Ok(answer) => {
                 let silent = |error: String| self.silent(&error);
                 let rows = answer.into_rows_result().map_err(|error| silent(error.to_string()))?;
-                let found = rows.rows::<RoleRow>().map_err(|error| silent(error.to_string()))?;
-                let own = found.flatten().find(|row| row.role == name);
-                Ok(own.map(|row| (row.login, row.is_super)))
+                let columns: Vec<_> = rows.column_specs().iter().map(|spec| spec.name()).collect();
+                let found = rows.rows::<Row>().map_err(|error| silent(error.to_string()))?;
+                let mut found = found.flatten();
+                Ok(found.find_map(|row| rights(name, &columns, &row)))
             }
             Err(error) if said_no(&error).is_some() => Ok(None),
             Err(error) => Err(self.silent(&error.to_string())),
@@ -140,13 +142,16 @@ impl Connected {
     }
 }
 
-/// Of what `LIST ROLES` answers.
-#[derive(scylla::DeserializeRow)]
-struct RoleRow {
-    role: String,
-    #[scylla(rename = "super")]
-    is_super: bool,
-    login: bool,
+/// Whether the row is of the role, and whether it can log in and is superuser. There are more
+/// columns than these, and more with each version.
+fn rights(name: &str, columns: &[&str], row: &Row) -> Option<(bool, bool)> {
+    let value = |wanted| {
+        let index = columns.iter().position(|column| *column == wanted)?;
+        row.columns.get(index)?.as_ref()
+    };
+    let is_its = value("role").and_then(CqlValue::as_text).is_some_and(|role| role == name);
+    let may = |column| value(column).and_then(CqlValue::as_boolean).unwrap_or_default();
+    is_its.then(|| (may("login"), may("super")))
 }
 
 fn builder(address: SocketAddr, login: Option<&Login>) -> SessionBuilder {
