@@ -65,15 +65,15 @@ fn events(racks: usize) -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// The model, the wish, and what the last wish said.
-struct Run {
-    cluster: Cluster,
-    plan: Plan,
+pub(super) struct Run {
+    pub(super) cluster: Cluster,
+    pub(super) plan: Plan,
     /// A claim never shrinks, which the definition refuses.
     has_grown: bool,
 }
 
 impl Run {
-    fn new(racks: usize) -> Self {
+    pub(super) fn new(racks: usize) -> Self {
         let nodes = vec![1; racks];
         let copies = i32::try_from(racks.min(3)).expect("small");
         Self {
@@ -134,7 +134,7 @@ impl Run {
         })
     }
 
-    fn wish(&mut self, nodes: &[i32], other_image: bool, grow: bool) {
+    pub(super) fn wish(&mut self, nodes: &[i32], other_image: bool, grow: bool) {
         self.has_grown |= grow;
         let image = if other_image { "two" } else { "one" };
         let size = if self.has_grown { "2Gi" } else { "1Gi" };
@@ -199,7 +199,7 @@ impl Run {
     }
 
     /// All faults end; everything becomes as wished, and then nothing is done any more.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.cluster.pods.values_mut().for_each(|pod| pod.is_hung = false);
         self.cluster.nodes.values_mut().for_each(|node| node.is_deaf = false);
         let mut quiet = 0;
