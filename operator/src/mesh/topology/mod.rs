@@ -12,7 +12,7 @@ mod roll;
 mod scale;
 mod settled;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

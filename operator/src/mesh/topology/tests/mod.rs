@@ -5,5 +5,5 @@ mod cases;
 mod cluster;
 mod observe;
 mod perform;
-mod plan;
+pub(crate) mod plan;
 mod runs;
