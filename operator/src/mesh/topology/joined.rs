@@ -21,13 +21,18 @@ pub(super) fn of(ring: &Ring<'_>, node: &Node<'_>) -> Option<Result<(), String>>
         let is_lone =
             ring.nodes().all(|other| other.pod_name == node.pod_name || other.answer().is_none());
         return match node.own_state() {
-            Some(State::Normal) if is_lone => Some(Ok(())),
+            Some(state) if is_lone && serves(state) => Some(Ok(())),
             Some(state) => Some(Err(format!("it is not part of the ring yet: {state:?}"))),
             // Not known to anybody, though others answer.
             None if !is_lone => Some(Err("it has not joined the ring yet".to_owned())),
             None => None,
         };
     }
-    let is_up = said.iter().flatten().any(|seen| seen.state == State::Normal && seen.is_alive);
+    let is_up = said.iter().flatten().any(|seen| serves(seen.state) && seen.is_alive);
     Some(if is_up { Ok(()) } else { Err("no other node sees it up".to_owned()) })
+}
+
+/// One that hands its data over serves until it is out.
+fn serves(state: State) -> bool {
+    matches!(state, State::Normal | State::Leaving)
 }

@@ -35,11 +35,18 @@ const CASSANDRA: &str = "SELECT host_id, address, status_with_port, status, gene
                          FROM system_views.gossip_info";
 const SCYLLA: &str = "SELECT host_id, peer, status, up FROM system.cluster_status";
 
+/// Scylla forgets by gossip who has left, and keeps it here.
+const SCYLLA_TOPOLOGY: &str = "SELECT host_id, node_state FROM system.topology";
+
 /// Whom the node knows.
 pub(super) async fn read(connected: &Connected) -> Result<Vec<Seen>, NodesError> {
     if connected.is_scylla {
         let rows = connected.rows::<ScyllaRow>(SCYLLA).await?;
-        return Ok(rows.into_iter().filter_map(of_scylla).collect());
+        let mut seen: Vec<Seen> = rows.into_iter().filter_map(of_scylla).collect();
+        // Where it can't be read, nobody is known to have left, and who leaves is waited for.
+        let topology = connected.rows::<TopologyRow>(SCYLLA_TOPOLOGY).await.unwrap_or_default();
+        seen.extend(topology.into_iter().filter_map(left_of_scylla));
+        return Ok(seen);
     }
     let rows = connected.rows::<CassandraRow>(CASSANDRA).await?;
     Ok(rows.into_iter().filter_map(of_cassandra).collect())
@@ -67,6 +74,14 @@ fn of_scylla((host_id, address, status, up): ScyllaRow) -> Option<Seen> {
     Some(Seen { host_id: host_id?.to_string(), address, state, life: Life::Told(up) })
 }
 
+type TopologyRow = (Option<Uuid>, Option<String>);
+
+fn left_of_scylla((host_id, state): TopologyRow) -> Option<Seen> {
+    let host_id = host_id.filter(|_| state.as_deref() == Some("left"))?.to_string();
+    let address = IpAddr::from([0; 4]);
+    Some(Seen { host_id, address, state: State::Left, life: Life::Told(false) })
+}
+
 fn state_and_rest(status: &str) -> (&str, &str) {
     status.split_once(',').unwrap_or((status, ""))
 }
@@ -78,7 +93,8 @@ fn state(status: &str) -> State {
         // Stopped in order, it is part of the ring still.
         "NORMAL" | "shutdown" => State::Normal,
         "LEAVING" => State::Leaving,
-        "LEFT" => State::Left,
+        // The second: another was told that it is gone for good, and its data was made anew.
+        "LEFT" | "removed" => State::Left,
         _ => State::Unknown,
     }
 }
@@ -97,7 +113,7 @@ mod unit_tests {
             ("LEFT,12,1764000000000", State::Left),
             ("shutdown,true", State::Normal),
             ("removing,x", State::Unknown),
-            ("removed,x,1", State::Unknown),
+            ("removed,x,1", State::Left),
             ("hibernate,true", State::Unknown),
             ("MOVING,1", State::Unknown),
             ("", State::Unknown),

@@ -110,8 +110,9 @@ impl Cluster {
 
     fn claim(&self, place: Place) -> PersistentVolumeClaim {
         let claim = &self.claims[&place];
+        let name = names::store_claim(&pod_name(place));
         let value = json!({
-            "metadata": { "name": names::store_claim(&pod_name(place)), "annotations": claim.notes },
+            "metadata": { "name": name, "annotations": claim.notes },
             "spec": { "resources": { "requests": { "storage": claim.size } } },
         });
         serde_json::from_value(value).expect("a claim")

@@ -208,11 +208,8 @@ impl Run {
             let before = format!("{:?}", self.cluster.sets);
             let step = self.reconcile(Until::All, None);
             let is_still = step.actions.is_empty() && step.waiting.is_none();
-            quiet = if is_still && before == format!("{:?}", self.cluster.sets) {
-                quiet + 1
-            } else {
-                0
-            };
+            let is_same = before == format!("{:?}", self.cluster.sets);
+            quiet = if is_still && is_same { quiet + 1 } else { 0 };
             if quiet > 5 {
                 return self.check_end(&step);
             }
