@@ -172,6 +172,36 @@ fn a_pod_goes_only_after_another_node_and_the_claim_say_that_its_node_has_left()
 }
 
 #[test]
+fn a_node_that_starts_anew_on_the_claim_of_one_that_has_left_is_another() {
+    let (mut cluster, _) = at_rest(&[4]);
+    let fewer = plan(&[3], 3, "one", "1Gi");
+    while !cluster.claims[&(0, 3)].notes.contains_key(names::LEFT) {
+        let step = next(&fewer, &cluster.observe(None));
+        cluster.perform(&fewer, &step, super::perform::Until::All);
+        cluster.beat();
+    }
+    let mut anew = cluster.clone();
+    // Its pod is deleted before the operator looks again, and made anew.
+    anew.pods.remove(&(0, 3));
+    anew.beat();
+    let step = next(&fewer, &anew.observe(None));
+    let free = Action::FreeClaim(names::store_claim(&pod(0, 3)));
+    assert_eq!((replicas(&step), &step.actions[..]), (vec![4], std::slice::from_ref(&free)));
+    // A new wish waits for the pod, then for the notes, before a node joins there.
+    let more = plan(&[4], 3, "one", "1Gi");
+    let step = next(&more, &cluster.observe(None));
+    assert_eq!((replicas(&step), &step.actions[..]), (vec![3], &[][..]));
+    cluster.perform(&more, &step, super::perform::Until::All);
+    let step = next(&more, &cluster.observe(None));
+    assert_eq!((replicas(&step), &step.actions[..]), (vec![3], &[][..]), "the pod is there yet");
+    cluster.beat();
+    let step = next(&more, &cluster.observe(None));
+    assert_eq!((replicas(&step), &step.actions[..]), (vec![3], &[free][..]));
+    cluster.perform(&more, &step, super::perform::Until::All);
+    assert_eq!(replicas(&next(&more, &cluster.observe(None))), [4]);
+}
+
+#[test]
 fn an_operator_of_another_version_keeps_the_template_until_the_spec_changes() {
     let (cluster, wish) = at_rest(&[2]);
     let by = |observed: &mut Observed, version: &str| {
