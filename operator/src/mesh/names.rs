@@ -12,8 +12,8 @@ pub const APPLIED: &str = "pulsemesh.io/applied";
 /// On a pod template of the store: a hash of the part of the spec that it was made from. An
 /// operator of a newer version restarts no node while it is the same.
 pub const MADE_FROM: &str = "pulsemesh.io/made-from";
-/// On a pod template of the store: the version of the operator that made it.
-pub const MADE_BY: &str = "pulsemesh.io/made-by";
+/// On a pod of the store and its StatefulSet: the rack.
+pub const RACK: &str = "pulsemesh.io/rack";
 /// On a claim of the store: the host id of the node whose data it holds.
 pub const HOST_ID: &str = "pulsemesh.io/host-id";
 /// On a claim of the store: the host id of the node that was told to hand its data over. A leave
@@ -24,11 +24,6 @@ pub const LEAVING: &str = "pulsemesh.io/leaving";
 pub const LEFT: &str = "pulsemesh.io/left";
 /// On a claim of the store: for how many copies of each row its data is complete.
 pub const COMPLETE_FOR: &str = "pulsemesh.io/complete-for-copies";
-/// In a claim's root: a folder of what the operator notes there.
-pub const NOTES: &str = ".pulsemesh";
-/// In that folder: the data beside it is of a node that has left. Whoever starts a node on the
-/// claim moves it aside before, and this file with it.
-pub const LEFT_NOTE: &str = "left";
 /// Condition of a store's pod: its peers see it up, so it may serve. A readiness gate.
 pub const JOINED: &str = "pulsemesh.io/joined";
 

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::NodeRef;
+use crate::mesh::build::store::CONTAINER;
 
 /// For one command: `nodetool` takes some seconds to start on a busy machine.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(20);
@@ -145,7 +146,7 @@ async fn answered<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T
 }
 
 async fn run(pods: Api<Pod>, pod: &str, command: Vec<String>) -> Result<Output, String> {
-    let parameters = AttachParams::default().stdin(false).stdout(true).stderr(true);
+    let parameters = AttachParams::default().container(CONTAINER).stdin(false);
     let begun = pods.exec(pod, command, &parameters).await;
     let mut process = begun.map_err(|error| error.to_string())?;
     let (stdout, stderr) = (process.stdout(), process.stderr());

@@ -14,9 +14,9 @@ use super::topology::StoreStep;
 /// # Errors
 /// When an object can't be written as JSON, which their types rule out.
 pub fn objects(
-    _plan: &Plan,
-    _observed: &Observed,
-    _step: &StoreStep,
+    plan: &Plan,
+    observed: &Observed,
+    step: &StoreStep,
 ) -> serde_json::Result<Vec<Object>> {
-    Ok(Vec::new())
+    store::objects(plan, observed, step)
 }

@@ -187,7 +187,7 @@ pub fn next(plan: &Plan, observed: &Observed) -> StoreStep {
 fn as_it_is(facts: &Facts<'_>) -> StoreStep {
     let mut step = StoreStep::default();
     for rack in &facts.ring.racks {
-        let template = roll::template(rack, facts.store);
+        let template = roll::template(facts, rack);
         let replicas = rack.existing();
         let live = rack.partition().filter(|_| template != Template::Changed);
         let partition = live.unwrap_or(replicas);

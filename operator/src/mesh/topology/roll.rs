@@ -5,9 +5,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::ring::{Node, Rack};
 use super::{Facts, StoreStep, Turn, Waiting, settled};
-use crate::mesh::build::store::made_from;
+use crate::mesh::build::store::{RENDERED, made_from, rendered};
 use crate::mesh::names;
-use crate::mesh::plan::ManagedPlan;
 use crate::nodes::State;
 
 /// What a pod carries of the template that it was made from.
@@ -24,27 +23,27 @@ pub(super) enum Template {
     Changed,
 }
 
-/// An operator of another version keeps the template until the spec changes. One of the same
-/// version would make the same, and so takes back what others have changed.
-pub(super) fn template(rack: &Rack<'_>, store: &ManagedPlan) -> Template {
+/// What an operator of another version has made stays until the spec changes. Where the same
+/// would be made now, what others have changed in it is taken back.
+pub(super) fn template(facts: &Facts<'_>, rack: &Rack<'_>) -> Template {
     let Some(set) = &rack.set else { return Template::Same };
     let noted = |key| {
         let template = &set.spec.template;
         template.metadata.as_ref()?.annotations.as_ref()?.get(key).map(String::as_str)
     };
-    if noted(names::MADE_FROM) != Some(&made_from(store)) {
+    if noted(names::MADE_FROM) != Some(&made_from(facts.store)) {
         return Template::Changed;
     }
-    match noted(names::MADE_BY) {
-        Some(env!("CARGO_PKG_VERSION")) => Template::Same,
-        by => Template::Kept(by.is_some()),
+    match noted(RENDERED) {
+        Some(live) if live == rendered(facts.plan, facts.store, rack.name) => Template::Same,
+        live => Template::Kept(live.is_some()),
     }
 }
 
 /// Goes on with pods that are of an older template; ends the turn until there is none.
 pub(super) fn go_on(facts: &Facts<'_>, step: &mut StoreStep) -> Turn {
     let racks = &facts.ring.racks;
-    let is_changing = |rack: &&Rack<'_>| template(rack, facts.store) == Template::Changed;
+    let is_changing = |rack: &&Rack<'_>| template(facts, rack) == Template::Changed;
     if let Some(rack) = racks.iter().find(|rack| is_changing(rack) || !is_seen(rack)) {
         let message = format!("rack {} gets a changed template", rack.name);
         step.waiting.get_or_insert(Waiting::new("Rolling", message));

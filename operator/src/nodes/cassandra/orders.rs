@@ -2,14 +2,16 @@
 //! goes on in the background, one at a time by a lock that ends with its process; its end is a
 //! file in the claim. A script that is run again finds out and does no more.
 
-use crate::mesh::names::{LEFT_NOTE, NOTES};
+use crate::mesh::build::store::{CASSANDRA_DATA, LEFT, SCYLLA_DATA};
 use crate::nodes::reach::Reach;
 use crate::nodes::{NodeRef, NodesError};
 
 use super::session::cut;
 
 /// Where claims are mounted, by the image that runs.
-const ROOTS: [&str; 2] = ["/var/lib/cassandra", "/var/lib/scylla"];
+const ROOTS: [&str; 2] = [CASSANDRA_DATA, SCYLLA_DATA];
+/// A folder in a claim: locks, what failed last, and which repair was done.
+const NOTES: &str = ".pulsemesh";
 
 /// Goes to the folder of notes. `$1` is its name, `$2` a text, the others are roots.
 const BEGIN: &str = r#"
@@ -18,22 +20,22 @@ for root; do [ -d "$root" ] && break; done
 mkdir -p "$root/$notes" && cd "$root/$notes" || exit 3
 "#;
 
-/// `$text` is the note that is left behind. A failure of the attempt before is told.
+/// `$text` is the note that is left behind in the claim's root. A failure of the attempt before is told.
 const DECOMMISSION: &str = r#"
-[ -e "$text" ] && exit 0
+[ -e "../$text" ] && exit 0
 flock -n decommission.lock true || exit 0
 said=$(tail -n 3 decommission.log 2>/dev/null)
 flock -n decommission.lock sh -c '
-  nodetool decommission >decommission.log 2>&1 && echo done >"$0" && rm decommission.log
+  nodetool decommission >decommission.log 2>&1 && echo done >"../$0" && rm decommission.log
 ' "$text" </dev/null >/dev/null 2>&1 &
 [ -z "$said" ] || { echo "$said" >&2; exit 1; }
 "#;
 
 /// The node itself has to say that it is out, unless it has said so before.
 const MARK_LEFT: &str = r#"
-[ -e "$text" ] && exit 0
+[ -e "../$text" ] && exit 0
 nodetool netstats | grep -q 'Mode: DECOMMISSIONED' || { echo 'it has not left' >&2; exit 1; }
-echo done >"$text"
+echo done >"../$text"
 "#;
 
 /// `$text` is why. Each node repairs the ranges that it is the first of; all together, all.
@@ -49,11 +51,11 @@ flock -n repair.lock sh -c '
 "#;
 
 pub(super) async fn decommission<R: Reach>(reach: &R, node: &NodeRef) -> Result<(), NodesError> {
-    run(reach, node, ("to leave", DECOMMISSION, LEFT_NOTE)).await.map(drop)
+    run(reach, node, ("to leave", DECOMMISSION, LEFT)).await.map(drop)
 }
 
 pub(super) async fn mark_left<R: Reach>(reach: &R, node: &NodeRef) -> Result<(), NodesError> {
-    run(reach, node, ("to note that it has left", MARK_LEFT, LEFT_NOTE)).await.map(drop)
+    run(reach, node, ("to note that it has left", MARK_LEFT, LEFT)).await.map(drop)
 }
 
 pub(super) async fn repaired<R: Reach>(

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use xtask::cassandra::{Cluster, ClusterSettings, Node};
 
 use super::CassandraNodes;
-use crate::mesh::names::{LEFT_NOTE, NOTES};
+use crate::mesh::build::store::LEFT;
 use crate::nodes::reach::{Login, Output, Reach};
 use crate::nodes::{Member, NodeRef, Nodes, NodesError, State, View};
 
@@ -275,7 +275,7 @@ async fn a_node_that_was_told_to_leave_is_seen_to_have_left_by_another() {
     })
     .await;
     until("its own word", async || nodes.mark_left(&leaves).await.ok()).await;
-    assert!(nodes.reach.root(leaves.address).join(NOTES).join(LEFT_NOTE).exists());
+    assert!(nodes.reach.root(leaves.address).join(LEFT).exists());
     assert!(tool.is_running(), "its process stays");
     nodes.decommission(&leaves).await.expect("nothing to do");
 }

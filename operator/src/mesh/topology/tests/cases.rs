@@ -6,8 +6,8 @@ use super::cluster::{Cluster, Place};
 use super::observe::{Lie, pod_name};
 use super::plan::{MESH, plan};
 use super::runs::Run;
+use crate::mesh::build::store::RENDERED;
 use crate::mesh::names;
-use crate::mesh::observed::Observed;
 use crate::mesh::plan::Plan;
 use crate::mesh::topology::{Action, StoreStep, next};
 use crate::nodes::State;
@@ -204,14 +204,11 @@ fn a_node_that_starts_anew_on_the_claim_of_one_that_has_left_is_another() {
 #[test]
 fn an_operator_of_another_version_keeps_the_template_until_the_spec_changes() {
     let (cluster, wish) = at_rest(&[2]);
-    let by = |observed: &mut Observed, version: &str| {
-        for object in &mut observed.objects {
-            let template = &mut object.value.data["spec"]["template"];
-            template["metadata"]["annotations"][names::MADE_BY] = version.into();
-        }
-    };
     let mut observed = cluster.observe(None);
-    by(&mut observed, "0.0.1");
+    for object in &mut observed.objects {
+        let template = &mut object.value.data["spec"]["template"];
+        template["metadata"]["annotations"][RENDERED] = "another".into();
+    }
     let step = next(&wish, &observed);
     assert!(step.update_pending && step.racks["a"].keep_template, "{step:?}");
     assert_eq!(reason(&step), None, "it is no reason to wait");

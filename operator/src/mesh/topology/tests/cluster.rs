@@ -30,6 +30,7 @@ pub(super) struct Set {
     pub(super) replicas: i32,
     pub(super) partition: i32,
     pub(super) made_from: String,
+    pub(super) rendered: String,
     pub(super) size: String,
     pub(super) current: String,
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::cluster::{Cluster, Place, Set};
 use super::plan::{MESH, rack_name};
+use crate::mesh::build::store::RENDERED;
 use crate::mesh::names;
 use crate::mesh::object::{Kind, Object};
 use crate::mesh::observed::Observed;
@@ -60,7 +61,7 @@ impl Cluster {
     fn set(&self, rack: usize, set: &Set) -> StatefulSet {
         let template = json!({ "metadata": { "annotations": {
             names::MADE_FROM: set.made_from,
-            names::MADE_BY: env!("CARGO_PKG_VERSION"),
+            RENDERED: set.rendered,
         } } });
         let claim = json!({
             "metadata": { "name": names::STORE_CLAIM },

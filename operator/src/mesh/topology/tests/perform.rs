@@ -3,7 +3,7 @@
 use super::cluster::{Claim, Cluster, Place, Set};
 use super::observe::{host_id, pod_name};
 use super::plan::{MESH, rack_name};
-use crate::mesh::build::store::made_from;
+use crate::mesh::build::store::{made_from, rendered};
 use crate::mesh::names;
 use crate::mesh::plan::{Plan, StorePlan};
 use crate::mesh::topology::{Action, Leaver, RackStep, StoreStep};
@@ -55,6 +55,7 @@ impl Cluster {
         (set.replicas, set.partition) = (step.replicas, step.partition);
         if !step.keep_template {
             set.made_from = wanted;
+            set.rendered = rendered(plan, store, rack_name(rack));
         }
     }
 
