@@ -20,7 +20,8 @@ for root; do [ -d "$root" ] && break; done
 mkdir -p "$root/$notes" && cd "$root/$notes" || exit 3
 "#;
 
-/// `$text` is the note that is left behind in the claim's root. A failure of the attempt before is told.
+/// `$text` is the note that is left behind in the claim's root. A failure of the attempt before
+/// is told.
 const DECOMMISSION: &str = r#"
 [ -e "../$text" ] && exit 0
 flock -n decommission.lock true || exit 0

@@ -241,7 +241,9 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_happens_no_data_is_lost_and_every_wish_is_met_in_the_end(
