@@ -41,8 +41,12 @@ pub fn behind(plan: &Plan, observed: &Observed) -> Claims {
             claims.stuck.push(name);
         }
     }
-    if claims == Claims::default() && template(plan, observed).as_ref().is_some_and(is_less) {
-        claims.actions.push(Action::ReleasePods(names::ingest(&plan.mesh.name)));
+    if claims == Claims::default()
+        && let Some((uid, size)) = made(plan, observed)
+        && is_less(&size)
+    {
+        let name = names::ingest(&plan.mesh.name);
+        claims.actions.push(Action::ReleasePods { name, uid });
     }
     claims
 }
@@ -64,11 +68,11 @@ fn can_grow(observed: &Observed, claim: &PersistentVolumeClaim) -> bool {
     class.is_some_and(|class| growable.is_some_and(|growable| growable.contains(class)))
 }
 
-/// The size of claims that the live StatefulSet would make.
-fn template(plan: &Plan, observed: &Observed) -> Option<Quantity> {
+/// The uid of the live StatefulSet, and the size of claims that it would make.
+fn made(plan: &Plan, observed: &Observed) -> Option<(String, Quantity)> {
     let live: StatefulSet = observed.typed(Kind::StatefulSet, &names::ingest(&plan.mesh.name))?;
     let claim = live.spec.volume_claim_templates?.into_iter().next()?;
-    requested(&claim).cloned()
+    Some((live.metadata.uid?, requested(&claim)?.clone()))
 }
 
 #[cfg(test)]
@@ -94,12 +98,20 @@ mod tests {
             }))
             .expect("a claim")
         };
+        let mut objects = objects(&plan(&spec("4Gi")), &Observed::default());
+        for object in objects.iter_mut().filter(|object| object.name() == "demo-ingest") {
+            object.value.metadata.uid = Some("set-1".to_owned());
+        }
         Observed {
-            objects: objects(&plan(&spec("4Gi")), &Observed::default()),
+            objects,
             claims: (0..).zip(sizes).map(claim).collect(),
             growable_classes: Some(growable.iter().map(|class| (*class).to_owned()).collect()),
             ..Observed::default()
         }
+    }
+
+    fn released() -> Action {
+        Action::ReleasePods { name: "demo-ingest".to_owned(), uid: "set-1".to_owned() }
     }
 
     fn grow(ordinal: i32) -> Action {
@@ -112,7 +124,7 @@ mod tests {
         for (sizes, expected) in [
             (["4Gi", "4Gi"], vec![grow(0), grow(1)]),
             (["8Gi", "4096Mi"], vec![grow(1)]),
-            (["8Gi", "8Gi"], vec![Action::ReleasePods("demo-ingest".to_owned())]),
+            (["8Gi", "8Gi"], vec![released()]),
         ] {
             let claims = behind(&wanted, &there(sizes, &["fast"]));
             assert_eq!(claims, Claims { actions: expected, stuck: Vec::new() }, "{sizes:?}");

@@ -9,6 +9,7 @@ pub(crate) mod fixtures;
 pub mod names;
 pub mod object;
 pub mod observed;
+pub mod perform;
 pub mod plan;
 pub mod status;
 pub mod topology;

@@ -17,6 +17,16 @@ pub const MADE_FROM: &str = "pulsemesh.io/made-from";
 pub const RENDERED: &str = "pulsemesh.io/rendered";
 /// On a pod of the store and its StatefulSet: the rack.
 pub const RACK: &str = "pulsemesh.io/rack";
+/// On a claim of the store: the host id of the node whose data it holds.
+pub const HOST_ID: &str = "pulsemesh.io/host-id";
+/// On a claim of the store: the host id of the node that was told to hand its data over. A leave
+/// that was begun is finished, whatever is wished by then.
+pub const LEAVING: &str = "pulsemesh.io/leaving";
+/// On a claim of the store: the host id and the uid of the pod whose node has left the ring, as
+/// another node has said. Its data is no longer of the ring.
+pub const LEFT: &str = "pulsemesh.io/left";
+/// On a claim of the store: for how many copies of each row its data is complete.
+pub const COMPLETE_FOR: &str = "pulsemesh.io/complete-for-copies";
 /// Condition of a store's pod: its peers see it up, so it may serve. A readiness gate.
 pub const JOINED: &str = "pulsemesh.io/joined";
 
@@ -25,6 +35,8 @@ pub const JOINED: &str = "pulsemesh.io/joined";
 pub const SETTINGS: &str = "pulsemesh.io/settings";
 /// On a Job that drains a log: the uid of the claim that the log is in.
 pub const CLAIM: &str = "pulsemesh.io/claim";
+/// The name of the claim template of a store's StatefulSet.
+pub const STORE_CLAIM: &str = "data";
 
 /// The port of clients and the port of the platform, in every ingest pod.
 pub const HTTP_PORT: i32 = 8080;
@@ -90,6 +102,16 @@ pub fn store(mesh: &str) -> String {
 /// The StatefulSet of a rack.
 pub fn rack(mesh: &str, rack: &str) -> String {
     format!("{mesh}-store-{rack}")
+}
+
+/// The pod of a rack with this ordinal.
+pub fn store_pod(mesh: &str, rack: &str, ordinal: i32) -> String {
+    format!("{}-{ordinal}", self::rack(mesh, rack))
+}
+
+/// The claim of a pod of the store; as its StatefulSet makes it.
+pub fn store_claim(pod: &str) -> String {
+    format!("{STORE_CLAIM}-{pod}")
 }
 
 /// The Secret of the login to a store that the operator runs: `username` and `password`.

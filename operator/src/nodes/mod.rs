@@ -2,6 +2,9 @@
 //! given to one. One trait, so that decisions can be tested against nodes that lie, hang and
 //! die, and so that a store of another kind needs no other decisions.
 
+pub mod cassandra;
+pub mod reach;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;

@@ -11,8 +11,12 @@ use crate::mesh::plan::Plan;
 /// Options of Java beside the image's own. The superuser of the image is made as soon as the node
 /// can, not after ten seconds; each try that comes too early is logged, so not at 0. It is written
 /// with the oldest timestamp: a change of it that was made elsewhere always wins. A node without
-/// memory ends, and writes no file as large as its heap.
-const JAVA: &str = "-Dcassandra.superuser_setup_delay_ms=200 -XX:+ExitOnOutOfMemoryError \
+/// memory ends, and writes no file as large as its heap. All keyspaces of the system begin with
+/// one copy, as that of the roles does: they are raised with the nodes, and a node may not leave
+/// where copies would be missing, be they of traces.
+const JAVA: &str = "-Dcassandra.superuser_setup_delay_ms=200 \
+                    -Dcassandra.system_distributed.default_rf=1 \
+                    -Dcassandra.system_traces.default_rf=1 -XX:+ExitOnOutOfMemoryError \
                     -XX:-HeapDumpOnOutOfMemoryError";
 /// The image's settings are some hundred KiB.
 const ETC_MAX: &str = "16Mi";
