@@ -52,10 +52,12 @@ impl Clients {
 /// A client whose requests are counted.
 fn counted(config: Config, metrics: &Metrics) -> kube::Result<Client> {
     let metrics = metrics.clone();
-    let count = move |method: &Method, uri: &Uri, _: StatusCode| {
-        metrics.api_requests.get_or_create(&labels(method, uri)).inc();
-    };
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Heard(count)).build())
+    heard(config, move |method, uri, _| count(&metrics, method, uri))
+}
+
+/// Counts a request.
+pub(crate) fn count(metrics: &Metrics, method: &Method, uri: &Uri) {
+    metrics.api_requests.get_or_create(&labels(method, uri)).inc();
 }
 
 /// A client that tells `heard` of each answer.

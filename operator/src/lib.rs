@@ -4,6 +4,9 @@
 pub mod apply;
 pub mod cli;
 pub mod client;
+pub mod controller;
+pub mod events;
+pub mod health;
 pub mod mesh;
 pub mod metrics;
 pub mod nodes;

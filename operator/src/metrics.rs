@@ -113,9 +113,8 @@ impl Metrics {
 
     /// Counts a mesh by its conditions, in place of what was counted before.
     pub fn count_mesh(&self, namespace: &str, name: &str, conditions: &[Condition]) {
-        let word = |words: &[&'static str], text: &str| {
-            words.iter().copied().find(|word| *word == text)
-        };
+        let word =
+            |words: &[&'static str], text: &str| words.iter().copied().find(|word| *word == text);
         let labels = conditions.iter().filter_map(|condition| {
             let status = word(&STATUSES, &condition.status)?;
             Some(ConditionLabels { condition: word(&CONDITIONS, &condition.type_)?, status })

@@ -41,12 +41,7 @@ const RULES: &[Rule] = &[
     (Scope::Meshes, "", &["pods/status"], &["patch"]),
     // What only the nodes' own tools can be told; `get` opens a WebSocket on older clusters.
     (Scope::Meshes, "", &["pods/exec"], &["create", "get"]),
-    (
-        Scope::Meshes,
-        "",
-        &["persistentvolumeclaims"],
-        &["get", "list", "watch", "patch", "delete"],
-    ),
+    (Scope::Meshes, "", &["persistentvolumeclaims"], &["get", "list", "watch", "patch", "delete"]),
     (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "patch", "delete"]),
     (Scope::Meshes, "events.k8s.io", &["events"], &["create", "patch"]),
     (Scope::Lease, "coordination.k8s.io", &["leases"], &["get", "create", "patch"]),
@@ -85,8 +80,7 @@ pub fn cluster_role() -> ClusterRole {
 
 /// The role for meshes in one namespace; with `lease`, for the Lease there too.
 pub fn role(namespace: &str, lease: bool) -> Role {
-    let within =
-        |scope| matches!(scope, Scope::Meshes) || (lease && matches!(scope, Scope::Lease));
+    let within = |scope| matches!(scope, Scope::Meshes) || (lease && matches!(scope, Scope::Lease));
     named_role(namespace, rules(within))
 }
 

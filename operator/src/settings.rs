@@ -14,7 +14,8 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 /// Where the Lease is if neither a flag nor the pod says.
 const NAMESPACE: &str = "default";
 /// The image of ingest pods: the release of this operator.
-const INGEST_IMAGE: &str = concat!("ghcr.io/pulsemesh/pulsemesh-ingest:", env!("CARGO_PKG_VERSION"));
+const INGEST_IMAGE: &str =
+    concat!("ghcr.io/pulsemesh/pulsemesh-ingest:", env!("CARGO_PKG_VERSION"));
 
 /// What the meshes are made with; `plan` has these too.
 #[derive(Debug, Clone, Args)]
@@ -160,8 +161,7 @@ impl RunArguments {
             defaults: mesh.defaults(),
             namespaces,
             admin_listen,
-            lease: leader_election
-                .then(|| LeaseName { name: lease_name, namespace: namespace() }),
+            lease: leader_election.then(|| LeaseName { name: lease_name, namespace: namespace() }),
             concurrency: self.concurrency,
             resync: self.resync,
             reconcile_timeout: self.reconcile_timeout,

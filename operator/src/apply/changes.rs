@@ -93,8 +93,7 @@ fn owned_replicas(live: &DynamicObject) -> Option<i64> {
     let is_ours = |fields: &Value| fields.pointer("/f:spec/f:replicas").is_some();
     let entries = live.metadata.managed_fields.as_deref().unwrap_or_default();
     let mut ours = entries.iter().filter(|entry| entry.manager.as_deref() == Some(MANAGER));
-    let owned =
-        ours.any(|entry| entry.fields_v1.as_ref().is_some_and(|fields| is_ours(&fields.0)));
+    let owned = ours.any(|entry| entry.fields_v1.as_ref().is_some_and(|fields| is_ours(&fields.0)));
     owned.then(|| replicas(live)).flatten()
 }
 
@@ -193,7 +192,12 @@ mod tests {
         let observed = seen(vec![of(Kind::ConfigMap, "old"), of(Kind::Job, "old")]);
         assert_eq!(
             told(wanted, &observed),
-            ["create ConfigMap new", "create Deployment new", "delete Job old", "delete ConfigMap old"]
+            [
+                "create ConfigMap new",
+                "create Deployment new",
+                "delete Job old",
+                "delete ConfigMap old"
+            ]
         );
     }
 

@@ -94,8 +94,21 @@ pub async fn apply(
     wanted: Vec<Object>,
     observed: &Observed,
 ) -> Result<Applied, ApplyError> {
+    write_all(client, mesh, changes(wanted, observed, &mesh.uid)?, observed).await
+}
+
+/// Does these writes, in their order.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn write_all(
+    client: &Client,
+    mesh: &Identity,
+    changes: Vec<Change>,
+    observed: &Observed,
+) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
-    for change in changes(wanted, observed, &mesh.uid)? {
+    for change in changes {
         let (verb, object) = match &change {
             Change::Create(object) => ("create", object),
             Change::Update { object, .. } => ("update", object),

@@ -100,8 +100,7 @@ async fn objects(
         };
         Ok(items.into_iter().map(|value| Object { kind, value: typed(kind, value) }).collect())
     });
-    let lists: Vec<Vec<Object>> =
-        stream::iter(lists).buffered(READS_AT_ONCE).try_collect().await?;
+    let lists: Vec<Vec<Object>> = stream::iter(lists).buffered(READS_AT_ONCE).try_collect().await?;
     Ok(lists.into_iter().flatten().collect())
 }
 
@@ -159,7 +158,8 @@ async fn views<N: Nodes>(
     mesh: &Identity,
     pods: &[Pod],
 ) -> BTreeMap<String, Result<View, String>> {
-    let asked = pods.iter().filter_map(|pod| node(mesh, pod)).map(|node| async move {
+    let running: Vec<NodeRef> = pods.iter().filter_map(|pod| node(mesh, pod)).collect();
+    let asked = running.into_iter().map(|node| async move {
         let view = match timeout(VIEW_TIMEOUT, nodes.view(&node)).await {
             Ok(view) => view.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", VIEW_TIMEOUT.as_secs())),
@@ -173,8 +173,8 @@ async fn views<N: Nodes>(
 fn node(mesh: &Identity, pod: &Pod) -> Option<NodeRef> {
     let component = pod.metadata.labels.as_ref()?.get("app.kubernetes.io/component")?;
     let status = pod.status.as_ref()?;
-    let runs = component == names::Component::Store.as_str()
-        && status.phase.as_deref() == Some("Running");
+    let runs =
+        component == names::Component::Store.as_str() && status.phase.as_deref() == Some("Running");
     let address = status.pod_ip.as_ref().filter(|_| runs)?.parse().ok()?;
     Some(NodeRef {
         namespace: mesh.namespace.clone(),

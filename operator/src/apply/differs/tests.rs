@@ -34,9 +34,7 @@ fn a_wanted_field_that_is_missing_or_other_is_named() {
 
 #[test]
 fn amounts_are_compared_as_numbers_where_they_are_amounts() {
-    let resources = |cpu: &str, memory: &str| {
-        json!({"resources": {"requests": {"cpu": cpu}, "limits": {"memory": memory}}})
-    };
+    let resources = |cpu: &str, memory: &str| json!({"resources": {"requests": {"cpu": cpu}, "limits": {"memory": memory}}});
     same(&resources("1000m", "1Gi"), &resources("1", "1073741824"));
     same(&json!({"emptyDir": {"sizeLimit": "1024Mi"}}), &json!({"emptyDir": {"sizeLimit": "1Gi"}}));
     same(&json!({"requests": {"cpu": 2}}), &json!({"requests": {"cpu": "2"}}));
