@@ -21,12 +21,13 @@ const INGEST_IMAGE: &str =
 #[derive(Debug, Clone, Args)]
 pub struct MeshArguments {
     /// Image of ingest pods whose mesh names none
-    #[arg(long, env = "PULSEMESH_INGEST_IMAGE", value_name = "IMAGE", default_value = INGEST_IMAGE)]
+    #[arg(long, env = "PULSEMESH_INGEST_IMAGE", hide_env_values = true, value_name = "IMAGE", default_value = INGEST_IMAGE)]
     pub ingest_image: String,
     /// Domain of the cluster's DNS
     #[arg(
         long,
         env = "PULSEMESH_CLUSTER_DOMAIN",
+        hide_env_values = true,
         value_name = "DOMAIN",
         default_value = "cluster.local"
     )]
@@ -51,6 +52,7 @@ pub struct RunArguments {
         long = "namespace",
         short = 'n',
         env = "PULSEMESH_NAMESPACES",
+        hide_env_values = true,
         value_name = "NAMESPACE",
         value_delimiter = ','
     )]
@@ -59,6 +61,7 @@ pub struct RunArguments {
     #[arg(
         long,
         env = "PULSEMESH_ADMIN_LISTEN",
+        hide_env_values = true,
         value_name = "ADDRESS",
         default_value = "0.0.0.0:8081"
     )]
@@ -66,7 +69,7 @@ pub struct RunArguments {
     /// Whether only the holder of the Lease acts, so that several may run
     #[arg(
         long,
-        env = "PULSEMESH_LEADER_ELECTION",
+        env = "PULSEMESH_LEADER_ELECTION", hide_env_values = true,
         value_name = "BOOL",
         default_value_t = true,
         action = ArgAction::Set
@@ -76,35 +79,42 @@ pub struct RunArguments {
     #[arg(
         long,
         env = "PULSEMESH_LEASE_NAME",
+        hide_env_values = true,
         value_name = "NAME",
         default_value = "pulsemesh-operator"
     )]
     lease_name: String,
     /// Namespace of the Lease; that of the pod unless set
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
     /// Meshes that are worked on at once
     #[arg(
         long,
-        env = "PULSEMESH_CONCURRENCY",
+        env = "PULSEMESH_CONCURRENCY", hide_env_values = true,
         value_name = "COUNT",
         default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     concurrency: u16,
     /// Time after which a mesh is looked at even if nothing was seen to change, such as 5m
-    #[arg(long, env = "PULSEMESH_RESYNC", value_name = "TIME", default_value = "5m",
+    #[arg(long, env = "PULSEMESH_RESYNC", hide_env_values = true, value_name = "TIME", default_value = "5m",
           value_parser = duration)]
     resync: Duration,
     /// Time that one look at a mesh may take
-    #[arg(long, env = "PULSEMESH_RECONCILE_TIMEOUT", value_name = "TIME", default_value = "60s",
+    #[arg(long, env = "PULSEMESH_RECONCILE_TIMEOUT", hide_env_values = true, value_name = "TIME", default_value = "60s",
           value_parser = duration)]
     reconcile_timeout: Duration,
     /// Look of log lines: auto is text on a terminal, else JSON
-    #[arg(long, env = "PULSEMESH_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    #[arg(
+        long,
+        env = "PULSEMESH_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT",
+        default_value = "auto"
+    )]
     log_format: Format,
     /// Least severe log lines: error, warn, info, debug, trace, or directives by module
-    #[arg(long, env = "PULSEMESH_LOG_LEVEL", value_name = "LEVEL", default_value = "info",
+    #[arg(long, env = "PULSEMESH_LOG_LEVEL", hide_env_values = true, value_name = "LEVEL", default_value = "info",
           value_parser = level)]
     log_level: String,
 }

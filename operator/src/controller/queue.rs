@@ -93,7 +93,7 @@ async fn work<N: Nodes>(
     let config = Config::default().concurrency(concurrency);
     let results = applier(
         |mesh: Arc<Mesh>, worker: Arc<Worker<N>>| {
-            async move { worker.reconcile(&mesh).await }.boxed()
+            async move { Box::pin(worker.reconcile(&mesh)).await }.boxed()
         },
         |mesh: Arc<Mesh>, error: &ReconcileError, worker: Arc<Worker<N>>| {
             Action::requeue(worker.failed(&mesh, error))
@@ -113,5 +113,10 @@ async fn work<N: Nodes>(
         }
         Err(error) => error!(%error, "take from the queue"),
     };
-    results.for_each(|result| ready(handle(result))).await;
+    results
+        .for_each(|result| {
+            handle(result);
+            ready(())
+        })
+        .await;
 }

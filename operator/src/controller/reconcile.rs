@@ -30,7 +30,15 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// Between looks at a store whose nodes are all well: one that its peers lose must not serve.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// What one look found and did.
+/// What one look saw.
+struct Seen<'a> {
+    mesh: &'a PulseMesh,
+    identity: Identity,
+    plan: Result<Plan, Vec<Problem>>,
+    observed: Observed,
+}
+
+/// What one look did.
 #[derive(Debug, Default)]
 struct Work {
     step: StoreStep,
@@ -48,7 +56,7 @@ impl<N: Nodes> Worker<N> {
         let read = dereference::mesh(&self.client, namespace, name).await;
         match read.map_err(ReconcileError::Read)? {
             None => Ok(Next::Gone),
-            Some(DeserializeGuard(Ok(mesh))) => self.look_at(&mesh).await,
+            Some(DeserializeGuard(Ok(mesh))) => Box::pin(self.look_at(&mesh)).await,
             Some(DeserializeGuard(Err(invalid))) => {
                 self.invalid(&invalid.metadata, &invalid.error).await
             }
@@ -59,29 +67,34 @@ impl<N: Nodes> Worker<N> {
         let identity = identity(&mesh.metadata);
         let plan = validate(mesh, &self.defaults);
         let observed = self.observe(&identity, plan.as_ref().ok()).await?;
+        let seen = Seen { mesh, identity, plan, observed };
         if mesh.metadata.deletion_timestamp.is_some() {
-            let policy = mesh.spec.deletion_policy;
-            let left = self.delete(&mesh.metadata, policy, plan.as_ref().ok(), &observed).await?;
-            let Some(waiting) = left else { return Ok(Next::Gone) };
-            let step = StoreStep { waiting: Some(waiting), ..StoreStep::default() };
-            let work = Work { step, ..Work::default() };
-            self.tell(mesh, &identity, plan.as_ref().map_err(Vec::as_slice), &observed, &work)
-                .await?;
-            return Ok(Next::In(SETTLING));
+            return self.see_off(&seen).await;
         }
-        let work = match &plan {
-            Ok(plan) => self.work(mesh, plan, &observed).await,
+        let work = match &seen.plan {
+            Ok(plan) => self.work(mesh, plan, &seen.observed).await,
             Err(_) => Work::default(),
         };
-        self.tell(mesh, &identity, plan.as_ref().map_err(Vec::as_slice), &observed, &work).await?;
+        self.tell(&seen, &work).await?;
         if let Some(error) = work.error {
             return Err(error);
         }
         if !work.undone.is_empty() {
             return Err(ReconcileError::Incomplete(work.undone.join("; ")));
         }
-        let manages = plan.is_ok_and(|plan| matches!(plan.store, StorePlan::Managed(_)));
-        Ok(Next::In(self.next_look(manages, &work)))
+        let managed = |plan: &Plan| matches!(plan.store, StorePlan::Managed(_));
+        Ok(Next::In(self.next_look(seen.plan.as_ref().is_ok_and(managed), &work)))
+    }
+
+    /// Goes on with the deletion of a mesh.
+    async fn see_off(&self, seen: &Seen<'_>) -> Result<Next, ReconcileError> {
+        let Seen { mesh, plan, observed, .. } = seen;
+        let policy = mesh.spec.deletion_policy;
+        let left = self.delete(&mesh.metadata, policy, plan.as_ref().ok(), observed).await?;
+        let Some(waiting) = left else { return Ok(Next::Gone) };
+        let step = StoreStep { waiting: Some(waiting), ..StoreStep::default() };
+        self.tell(seen, &Work { step, ..Work::default() }).await?;
+        Ok(Next::In(SETTLING))
     }
 
     async fn observe(
@@ -168,21 +181,15 @@ impl<N: Nodes> Worker<N> {
     }
 
     /// Tells how the mesh is, if that is not what it tells already.
-    async fn tell(
-        &self,
-        mesh: &PulseMesh,
-        identity: &Identity,
-        plan: Result<&Plan, &[Problem]>,
-        observed: &Observed,
-        work: &Work,
-    ) -> Result<(), ReconcileError> {
+    async fn tell(&self, seen: &Seen<'_>, work: &Work) -> Result<(), ReconcileError> {
+        let Seen { mesh, identity, plan, observed } = seen;
         let failure = match &work.error {
             Some(error) => Some(chain(error)),
             None => (!work.undone.is_empty()).then(|| work.undone.join("; ")),
         };
         let told = status(&Facts {
             mesh,
-            plan,
+            plan: plan.as_ref().map_err(Vec::as_slice),
             observed,
             step: &work.step,
             failure: failure.as_deref(),

@@ -105,7 +105,7 @@ impl<N: Nodes> Worker<N> {
     pub(super) async fn reconcile(&self, mesh: &Mesh) -> Result<Action, ReconcileError> {
         let key = (mesh.namespace().unwrap_or_default(), mesh.name_any());
         let begun = Instant::now();
-        let outcome = timeout(self.timeout, self.look(&key.0, &key.1)).await;
+        let outcome = timeout(self.timeout, Box::pin(self.look(&key.0, &key.1))).await;
         let outcome = outcome.unwrap_or(Err(ReconcileError::Timeout(self.timeout)));
         let result = match &outcome {
             Ok(Next::In(_)) => "ok",

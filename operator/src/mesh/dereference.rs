@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
-use kube::core::{DeserializeGuard, DynamicObject};
+use kube::core::{DeserializeGuard, DynamicObject, TypeMeta};
 use kube::{Api, Client, Error};
 use pulsemesh_crds::PulseMesh;
 use tokio::time::timeout;
@@ -107,10 +107,8 @@ async fn objects(
 /// Items of a list don't say what they are.
 fn typed(kind: Kind, mut value: DynamicObject) -> DynamicObject {
     let resource = kind.resource();
-    value.types.get_or_insert_with(|| kube::core::TypeMeta {
-        api_version: resource.api_version,
-        kind: resource.kind,
-    });
+    let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
+    value.types.get_or_insert(types);
     value
 }
 

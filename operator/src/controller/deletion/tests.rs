@@ -1,6 +1,7 @@
 //! The order of a deletion, from each state to the next.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pulsemesh_crds::DeletionPolicy::{Delete, Retain};
 use serde_json::{Value, json};
 
@@ -98,9 +99,10 @@ fn a_mesh_goes_in_order_and_each_step_waits_for_the_one_before() {
     seen.pods.clear();
     let mut retained = seen.clone();
     assert_eq!(told(Delete, &[], &seen), "delete data-demo-ingest-0,data-demo-store-rack1-0");
-    let time = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
+    let time: Option<Time> =
+        Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
     for claim in &mut seen.claims {
-        claim.metadata.deletion_timestamp = Some(time);
+        claim.metadata.deletion_timestamp = time.clone();
     }
     assert_eq!(told(Delete, &[], &seen), "wait");
     seen.claims.clear();
