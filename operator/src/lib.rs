@@ -6,6 +6,8 @@ pub mod cli;
 pub mod client;
 pub mod controller;
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod health;
 pub mod mesh;
 pub mod metrics;

@@ -248,27 +248,4 @@ fn is_immutable(status: &Status) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn api_error(code: u16, reason: &str, message: &str) -> Error {
-        let status = json!({"status": "Failure", "code": code, "reason": reason,
-                            "message": message});
-        Error::Api(Box::new(serde_json::from_value(status).expect("a status")))
-    }
-
-    #[test]
-    fn what_is_refused_for_good_is_told_and_all_else_is_tried_again() {
-        let tell = |code, reason, message| {
-            refusal(&api_error(code, reason, message), Kind::StatefulSet, "a").unwrap_or_default()
-        };
-        let fields = "Forbidden: updates to statefulset spec for fields other than 'replicas'";
-        assert!(tell(422, "Invalid", fields).contains("set it back"));
-        assert!(tell(422, "Invalid", "spec.clusterIP: field is immutable").contains("set it back"));
-        assert!(tell(422, "Invalid", "spec.x: Required").ends_with("spec.x: Required"));
-        assert!(tell(400, "BadRequest", "strict decoding").contains("refuses"));
-        for (code, reason) in [(403, "Forbidden"), (409, "Conflict"), (500, ""), (503, "")] {
-            assert_eq!(tell(code, reason, "no"), "");
-        }
-    }
-}
+mod tests;

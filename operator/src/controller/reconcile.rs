@@ -43,7 +43,10 @@ struct Seen<'a> {
 struct Work {
     step: StoreStep,
     applied: Applied,
-    ordered: usize,
+    /// Orders that were given to nodes, in words.
+    orders: Vec<String>,
+    /// Objects that were changed by them.
+    changed: usize,
     /// What was not done, for a person.
     undone: Vec<String>,
     /// Why it was cut short.
@@ -133,17 +136,19 @@ impl<N: Nodes> Worker<N> {
         work.applied = applied;
         let performed =
             perform::perform(&self.client, &self.nodes, plan, observed, &work.step).await;
-        work.ordered = performed.done;
-        work.undone.extend(performed.failures);
+        work.undone.extend(performed.failure.map(|failure| chain(&failure)));
+        work.orders = performed.done;
+        work.changed = performed.changed;
         Ok(())
     }
 
     fn next_look(&self, manages: bool, work: &Work) -> Duration {
-        let Work { step, ordered, .. } = work;
+        let Work { step, orders, changed, .. } = work;
         let settles = step.waiting.is_some()
             || !step.actions.is_empty()
             || step.joined.values().any(Result::is_err)
-            || *ordered > 0;
+            || !orders.is_empty()
+            || *changed > 0;
         match manages {
             true if settles => SETTLING,
             true => SETTLED.min(self.resync),
@@ -193,7 +198,7 @@ impl<N: Nodes> Worker<N> {
             observed,
             step: &work.step,
             failure: failure.as_deref(),
-            changed: work.applied.done.len() + work.ordered,
+            changed: work.applied.done.len() + work.changed,
             defaults: &self.defaults,
             now: Timestamp::now(),
         });
@@ -203,7 +208,9 @@ impl<N: Nodes> Worker<N> {
         if told != before {
             self.write_status(&mesh.metadata, &told).await?;
         }
-        for news in news::news(&before, &told, &work.applied.done, &observed.objects) {
+        let orders = work.orders.iter().map(|order| News::normal("Ordered", order.as_str()));
+        let news = news::news(&before, &told, &work.applied.done, &observed.objects);
+        for news in orders.chain(news) {
             self.events.tell(identity, news).await;
         }
         Ok(())

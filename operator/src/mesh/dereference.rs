@@ -22,10 +22,11 @@ use crate::nodes::{NodeRef, Nodes, View};
 
 /// Requests of one mesh at once: enough to hide their latency, few beside other meshes'.
 const READS_AT_ONCE: usize = 6;
-/// Nodes of one store that are asked at once.
-const NODES_AT_ONCE: usize = 8;
-/// For the answer of one node; one that needs longer says nothing.
-const VIEW_TIMEOUT: Duration = Duration::from_secs(8);
+/// Nodes of one store that are asked at once: each is a connection for a moment.
+const NODES_AT_ONCE: usize = 32;
+/// For the answer of one node; one that needs longer says nothing. Longer than its own bound,
+/// within which it listens for the heartbeats of the others.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(26);
 
 /// Reads the mesh itself: `None` where there is none, an error in the guard where its spec can't
 /// be read.

@@ -6,15 +6,17 @@ use kube::Client;
 use super::observed::Observed;
 use super::plan::Plan;
 use super::topology::StoreStep;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, NodesError};
 
-/// What came of the orders.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// What came of a step.
+#[derive(Debug, Default)]
 pub struct Performed {
-    /// How many writes and orders were done.
-    pub done: usize,
-    /// What could not be done now and is tried again, for a person.
-    pub failures: Vec<String>,
+    /// Orders that were given, each in words for a person; an Event tells it.
+    pub done: Vec<String>,
+    /// How many objects were changed.
+    pub changed: usize,
+    /// The first that failed; the others were given all the same.
+    pub failure: Option<NodesError>,
 }
 
 /// Gives the orders, in their order; what fails holds no other up.
