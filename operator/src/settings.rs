@@ -21,7 +21,13 @@ const INGEST_IMAGE: &str =
 #[derive(Debug, Clone, Args)]
 pub struct MeshArguments {
     /// Image of ingest pods whose mesh names none
-    #[arg(long, env = "PULSEMESH_INGEST_IMAGE", hide_env_values = true, value_name = "IMAGE", default_value = INGEST_IMAGE)]
+    #[arg(
+        long,
+        env = "PULSEMESH_INGEST_IMAGE",
+        hide_env_values = true,
+        value_name = "IMAGE",
+        default_value = INGEST_IMAGE
+    )]
     pub ingest_image: String,
     /// Domain of the cluster's DNS
     #[arg(
@@ -69,7 +75,8 @@ pub struct RunArguments {
     /// Whether only the holder of the Lease acts, so that several may run
     #[arg(
         long,
-        env = "PULSEMESH_LEADER_ELECTION", hide_env_values = true,
+        env = "PULSEMESH_LEADER_ELECTION",
+        hide_env_values = true,
         value_name = "BOOL",
         default_value_t = true,
         action = ArgAction::Set
@@ -90,19 +97,32 @@ pub struct RunArguments {
     /// Meshes that are worked on at once
     #[arg(
         long,
-        env = "PULSEMESH_CONCURRENCY", hide_env_values = true,
+        env = "PULSEMESH_CONCURRENCY",
+        hide_env_values = true,
         value_name = "COUNT",
         default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     concurrency: u16,
     /// Time after which a mesh is looked at even if nothing was seen to change, such as 5m
-    #[arg(long, env = "PULSEMESH_RESYNC", hide_env_values = true, value_name = "TIME", default_value = "5m",
-          value_parser = duration)]
+    #[arg(
+        long,
+        env = "PULSEMESH_RESYNC",
+        hide_env_values = true,
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration
+    )]
     resync: Duration,
     /// Time that one look at a mesh may take
-    #[arg(long, env = "PULSEMESH_RECONCILE_TIMEOUT", hide_env_values = true, value_name = "TIME", default_value = "60s",
-          value_parser = duration)]
+    #[arg(
+        long,
+        env = "PULSEMESH_RECONCILE_TIMEOUT",
+        hide_env_values = true,
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = duration
+    )]
     reconcile_timeout: Duration,
     /// Look of log lines: auto is text on a terminal, else JSON
     #[arg(
@@ -114,8 +134,14 @@ pub struct RunArguments {
     )]
     log_format: Format,
     /// Least severe log lines: error, warn, info, debug, trace, or directives by module
-    #[arg(long, env = "PULSEMESH_LOG_LEVEL", hide_env_values = true, value_name = "LEVEL", default_value = "info",
-          value_parser = level)]
+    #[arg(
+        long,
+        env = "PULSEMESH_LOG_LEVEL",
+        hide_env_values = true,
+        value_name = "LEVEL",
+        default_value = "info",
+        value_parser = level
+    )]
     log_level: String,
 }
 

@@ -8,6 +8,8 @@ mod leader;
 mod news;
 mod queue;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 mod watches;
 mod worker;
 

@@ -222,7 +222,11 @@ impl Objects {
         let metadata = fields(&mut object, "metadata");
         metadata.insert("resourceVersion".to_owned(), version.to_string().into());
         metadata.entry("uid").or_insert_with(|| format!("uid-{version}").into());
-        metadata.insert("generation".to_owned(), version.into());
+        let spec_of =
+            |object: Option<&Value>| object.and_then(|object| object.get("spec")).cloned();
+        if spec_of(before.as_ref()) != spec_of(Some(&object)) || before.is_none() {
+            fields(&mut object, "metadata").insert("generation".to_owned(), version.into());
+        }
         let word = if before.is_some() { "MODIFIED" } else { "ADDED" };
         let change = Change { version, word, key: key.clone(), object: object.clone() };
         self.changes.push(change);

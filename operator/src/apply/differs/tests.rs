@@ -32,11 +32,15 @@ fn a_wanted_field_that_is_missing_or_other_is_named() {
     different(&json!({"a": 1}), &json!({"a": null}), ".a");
 }
 
+fn resources(cpu: &str, memory: &str) -> Value {
+    json!({"resources": {"requests": {"cpu": cpu}, "limits": {"memory": memory}}})
+}
+
 #[test]
 fn amounts_are_compared_as_numbers_where_they_are_amounts() {
-    let resources = |cpu: &str, memory: &str| json!({"resources": {"requests": {"cpu": cpu}, "limits": {"memory": memory}}});
     same(&resources("1000m", "1Gi"), &resources("1", "1073741824"));
-    same(&json!({"emptyDir": {"sizeLimit": "1024Mi"}}), &json!({"emptyDir": {"sizeLimit": "1Gi"}}));
+    let empty_dir = |limit: &str| json!({"emptyDir": {"sizeLimit": limit}});
+    same(&empty_dir("1024Mi"), &empty_dir("1Gi"));
     same(&json!({"requests": {"cpu": 2}}), &json!({"requests": {"cpu": "2"}}));
     different(&resources("1", "1Gi"), &resources("2", "1Gi"), ".resources.requests.cpu");
     different(&resources("1", "1Gi"), &resources("1", "1G"), ".resources.limits.memory");
