@@ -2,6 +2,16 @@
 //! without a client, applies what differs, tells how it is. Never writes a spec.
 
 pub mod check;
+pub mod apply;
 pub mod cli;
+pub mod client;
+pub mod controller;
+pub mod events;
+#[cfg(test)]
+mod fake;
+pub mod health;
 pub mod mesh;
+pub mod metrics;
 pub mod nodes;
+pub mod rbac;
+pub mod settings;

@@ -6,6 +6,7 @@ pub mod build;
 pub mod claims;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod dereference;
 pub mod names;
 pub mod object;
 pub mod observed;
