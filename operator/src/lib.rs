@@ -1,8 +1,8 @@
 //! Makes a running, healing system of each `PulseMesh` resource. Reads everything, decides
 //! without a client, applies what differs, tells how it is. Never writes a spec.
 
-pub mod check;
 pub mod apply;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod controller;

@@ -38,13 +38,21 @@ pub struct MeshArguments {
         default_value = "cluster.local"
     )]
     pub cluster_domain: String,
+    /// Namespace of the operator, which NetworkPolicies let reach the store; that of the pod
+    /// unless set
+    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NAMESPACE")]
+    pub operator_namespace: Option<String>,
 }
 
 impl MeshArguments {
     /// As validation takes them.
     pub fn defaults(&self) -> Defaults {
-        let Self { ingest_image, cluster_domain } = self;
-        Defaults { ingest_image: ingest_image.clone(), cluster_domain: cluster_domain.clone() }
+        let Self { ingest_image, cluster_domain, operator_namespace } = self;
+        Defaults {
+            ingest_image: ingest_image.clone(),
+            cluster_domain: cluster_domain.clone(),
+            operator_namespace: operator_namespace.clone(),
+        }
     }
 }
 

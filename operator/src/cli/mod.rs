@@ -86,6 +86,11 @@ enum Command {
         #[arg(long, value_name = "NAMESPACE")]
         lease_namespace: Option<String>,
     },
+    /// Ask a running operator whether it is ready
+    Check {
+        /// Where its metrics and probes are served
+        url: String,
+    },
     /// Print all objects that would be made for a mesh, without a cluster; exits with 2 if it
     /// would be refused or can't be made
     Plan {
@@ -125,6 +130,7 @@ fn invoke(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Some(Command::Rbac { namespaces, lease_namespace }) => {
             print_roles(&namespaces, lease_namespace.as_deref(), out)
         }
+        Some(Command::Check { url }) => Ok(crate::check::run(&url, out)?),
         Some(Command::Plan { file, mesh }) => {
             plan::run(&file, &mesh.defaults(), out, &mut io::stderr())
         }

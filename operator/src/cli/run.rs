@@ -21,7 +21,8 @@ use crate::client::Clients;
 use crate::controller::{self, Parts};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::nodes::Unreachable;
+use crate::nodes::cassandra::CassandraNodes;
+use crate::nodes::reach::Cluster;
 use crate::settings::Settings;
 
 /// Almost all of its time it waits; the second thread answers probes meanwhile.
@@ -89,7 +90,7 @@ async fn look_after(settings: Settings) -> anyhow::Result<ExitCode> {
         "looking after meshes"
     );
     let mut tasks = Tasks::on(Handle::current());
-    let nodes = Unreachable;
+    let nodes = CassandraNodes::new(Cluster::new(clients.requests.clone()));
     let identity = identity();
     let parts = Parts { clients, config, nodes, settings, identity, metrics };
     let health = controller::start(parts, &mut tasks, &stop)?;

@@ -16,10 +16,7 @@ fn refusals(text: &str) -> String {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), text).expect("written");
     let (mut out, mut problems) = (Vec::new(), Vec::new());
-    let defaults = crate::mesh::validate::Defaults {
-        ingest_image: "ingest".to_owned(),
-        cluster_domain: "cluster.local".to_owned(),
-    };
+    let defaults = crate::mesh::fixtures::defaults();
     let code = plan::run(file.path(), &defaults, &mut out, &mut problems).expect("printed");
     assert_eq!(code, ExitCode::from(EXIT_USAGE), "{text}");
     assert!(out.is_empty(), "{text}");

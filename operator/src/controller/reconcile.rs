@@ -22,7 +22,7 @@ use crate::mesh::plan::{Identity, Plan, StorePlan};
 use crate::mesh::status::{Facts, status};
 use crate::mesh::topology::{self, StoreStep};
 use crate::mesh::validate::{Problem, validate};
-use crate::mesh::{build, dereference, perform};
+use crate::mesh::{build, claims, dereference, perform};
 use crate::nodes::Nodes;
 
 /// Between looks while nodes of a store come, leave or are away: they tell no watch.
@@ -112,7 +112,9 @@ impl<N: Nodes> Worker<N> {
 
     /// Does what is to be done for a valid mesh; nothing while it is paused.
     async fn work(&self, mesh: &PulseMesh, plan: &Plan, observed: &Observed) -> Work {
-        let mut work = Work { step: topology::next(plan, observed), ..Work::default() };
+        let mut step = topology::next(plan, observed);
+        step.actions.extend(claims::behind(plan, observed).actions);
+        let mut work = Work { step, ..Work::default() };
         if !plan.paused
             && let Err(error) = self.make(mesh, plan, observed, &mut work).await
         {

@@ -4,9 +4,9 @@
 
 pub mod build;
 pub mod claims;
+pub mod dereference;
 #[cfg(test)]
 pub(crate) mod fixtures;
-pub mod dereference;
 pub mod names;
 pub mod object;
 pub mod observed;

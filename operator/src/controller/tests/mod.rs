@@ -1,5 +1,6 @@
 //! The controller against an API server that fails where it hurts.
 
+mod look;
 mod watching;
 
 use prometheus_client::registry::Registry;
@@ -14,7 +15,7 @@ use crate::nodes::Unreachable;
 const NAMESPACE: &str = "shop";
 
 fn defaults() -> Defaults {
-    Defaults { ingest_image: "ingest".to_owned(), cluster_domain: "cluster.local".to_owned() }
+    crate::mesh::fixtures::defaults()
 }
 
 fn metrics() -> Metrics {
