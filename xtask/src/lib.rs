@@ -1,6 +1,7 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
 //! generator, a real Cassandra. Knows the product's flags and endpoints, and none of its code.
 
+pub mod built;
 pub mod cache;
 pub mod cassandra;
 pub mod client;
@@ -8,6 +9,7 @@ pub mod disk;
 pub mod events;
 pub mod flags;
 pub mod http;
+pub mod kube;
 pub mod ledger;
 pub mod load;
 pub mod processor;

@@ -3,6 +3,7 @@
 
 mod bare;
 mod bench;
+mod cluster;
 mod database;
 mod raw;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Options),
     /// Starts a real Cassandra on this machine and keeps it until Ctrl-C.
     Cassandra(database::Options),
+    /// Starts a real Kubernetes on this machine, runs commands in it, ends it.
+    Cluster(cluster::Options),
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => test::run(root(), &options),
         Command::Bench(options) => bench::run(root(), &options),
         Command::Cassandra(options) => database::run(options),
+        Command::Cluster(options) => cluster::run(options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),

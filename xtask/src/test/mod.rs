@@ -36,7 +36,7 @@ type Lane = Vec<Step>;
 /// Examples that serve until they are killed; tests start them.
 const SERVERS: [&str; 1] = ["throttled"];
 /// One profile for all that runs, so that nothing is built twice.
-const WHOLE: &str = "--profile ci --workspace";
+const WHOLE: &str = "--config .cargo/static.toml --profile ci --workspace";
 
 /// Runs the steps and prints how they went; says whether all passed.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
@@ -134,7 +134,9 @@ fn examples(root: &Path) -> Result<Lane> {
     // They were built with all else; `cargo run` would build some crates for them alone.
     let own = std::env::current_exe().context("find this program")?;
     let target = own.parent().and_then(Path::parent).context("find the target folder")?;
-    let program = |name: String| target.join("ci/examples").join(name).display().to_string();
+    let program = |name: String| {
+        xtask::built::folder(target, "ci").join("examples").join(name).display().to_string()
+    };
     let run = |name| Step::program("examples", &program(name), "").within(5);
     Ok(names.into_iter().map(run).collect())
 }
