@@ -90,6 +90,7 @@ pub(crate) fn run(options: Options) -> Result<bool> {
             cluster.stop().map(|()| passed)
         }
         Action::Build => {
+            requirements::check()?;
             say(&components::build(&say)?.display().to_string());
             Ok(true)
         }
@@ -99,6 +100,10 @@ pub(crate) fn run(options: Options) -> Result<bool> {
 
 /// The owner is a process of its own, which goes on when this one has ended.
 fn up(dir: &PathBuf) -> Result<bool> {
+    if Cluster::attach(dir).is_ok() {
+        say(&format!("is up in {}", dir.display()));
+        return Ok(true);
+    }
     requirements::check()?;
     components::build(&say)?;
     let own = std::env::current_exe().context("find this program")?;

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod events;
 pub mod flags;
 pub mod http;
+pub mod images;
 pub mod kube;
 pub mod ledger;
 pub mod load;

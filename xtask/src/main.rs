@@ -5,6 +5,8 @@ mod bare;
 mod bench;
 mod cluster;
 mod database;
+mod package;
+mod post;
 mod raw;
 mod test;
 mod tidy;
@@ -34,6 +36,8 @@ enum Command {
     Cassandra(database::Options),
     /// Starts a real Kubernetes on this machine, runs commands in it, ends it.
     Cluster(cluster::Options),
+    /// Writes the images of all programs as archives.
+    Images(package::Options),
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -42,6 +46,9 @@ enum Command {
         /// How connections are spread over threads.
         arrangement: bare::Arrangement,
     },
+    /// Pulses from a pod, for tests in a cluster.
+    #[command(hide = true)]
+    Post(post::Options),
     /// The loop that measurements of the path into Cassandra compare with.
     #[command(hide = true)]
     Raw(raw::Options),
@@ -66,8 +73,10 @@ fn run(command: Command) -> Result<bool> {
         Command::Bench(options) => bench::run(root(), &options),
         Command::Cassandra(options) => database::run(options),
         Command::Cluster(options) => cluster::run(options),
+        Command::Images(options) => package::run(root(), &options),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+        Command::Post(options) => post::run(&options).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),
     }
 }

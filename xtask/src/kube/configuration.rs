@@ -16,7 +16,8 @@ const USERS: [&str; 5] = ["admin", "controllers", "scheduler", "kubelet", "proxy
 const CERTIFICATES: &str = include_str!("../../../testbed/kubernetes/certificates");
 const KUBECONFIG: &str = include_str!("../../../testbed/kubernetes/kubeconfig.yaml");
 /// Where each file of settings is written, with `{dir}`, `{address}` and `{cgroup}` to fill in.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
+    ("audit.yaml", include_str!("../../../testbed/kubernetes/audit.yaml")),
     ("containerd.toml", include_str!("../../../testbed/kubernetes/containerd.toml")),
     ("kubelet.yaml", include_str!("../../../testbed/kubernetes/kubelet.yaml")),
     ("network/testbed.conflist", include_str!("../../../testbed/kubernetes/network.conflist")),

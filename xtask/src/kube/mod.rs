@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::server::wait_for;
 use components::last_lines;
@@ -193,6 +194,19 @@ impl Cluster {
         let killed = namespaces::inside(&self.place)?.args(["kill", "-KILL", pid.trim()]).status();
         ensure!(killed.context("run kill")?.success(), "kill {program}");
         Ok(())
+    }
+
+    /// Every write to the API server by programs in pods and by clients so far, as events of the
+    /// audit log: `verb`, `user.username`, `objectRef`, `responseStatus.code`.
+    ///
+    /// # Errors
+    ///
+    /// When the log can't be read.
+    pub fn writes(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.place.dir.join("audit.log"));
+        let text = text.context("read the audit log")?;
+        // The last line may be under way.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Waits until the API server answers.

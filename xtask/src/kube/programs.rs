@@ -46,7 +46,8 @@ pub(super) fn servers(place: &Place) -> [Program; 2] {
              --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=Node,RBAC \
              --allow-privileged=true --kubelet-client-certificate={dir}/pki/admin.crt \
              --kubelet-client-key={dir}/pki/admin.key \
-             --kubelet-preferred-address-types=InternalIP",
+             --kubelet-preferred-address-types=InternalIP \
+             --audit-policy-file={dir}/audit.yaml --audit-log-path={dir}/audit.log",
         ),
     ]
 }
