@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
-//! generator, a real Cassandra. Knows the product's flags and endpoints, and none of its code.
+//! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its
+//! code.
 
 pub mod built;
 pub mod cache;
@@ -8,11 +9,13 @@ pub mod client;
 pub mod disk;
 pub mod events;
 pub mod flags;
+pub mod helm;
 pub mod http;
 pub mod images;
 pub mod kube;
 pub mod ledger;
 pub mod load;
+pub mod openapi;
 pub mod processor;
 pub mod samples;
 pub mod server;

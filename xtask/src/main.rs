@@ -5,6 +5,7 @@ mod bare;
 mod bench;
 mod cluster;
 mod database;
+mod generate;
 mod package;
 mod post;
 mod raw;
@@ -38,6 +39,8 @@ enum Command {
     Cluster(cluster::Options),
     /// Writes the images of all programs as archives.
     Images(package::Options),
+    /// Makes the files of the charts that follow from others.
+    Generate,
     /// Checks the house rules.
     Tidy,
     /// The server that measurements compare with.
@@ -74,6 +77,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Cassandra(options) => database::run(options),
         Command::Cluster(options) => cluster::run(options),
         Command::Images(options) => package::run(root(), &options),
+        Command::Generate => generate::run(root()),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
         Command::Post(options) => post::run(&options).map(|()| true),

@@ -27,6 +27,11 @@ const MODULE: [(&str, &str); 9] = [
 const CACHE: &str = "pulsemesh-testbed";
 const INSTALL_GO: &str = "Go 1.25 or later, https://go.dev/dl";
 
+/// Where the programs are once they are built.
+pub fn folder() -> PathBuf {
+    crate::cache::folder(CACHE).join(name())
+}
+
 /// The folder of the programs: `kubectl`, `helm`, `kubeconform`, `etcd` and those of Kubernetes;
 /// in it `definitions/` has those of `ServiceMonitor` and `PrometheusRule`. Builds them if they
 /// are not there: six minutes of two cores, once. Of processes that ask at the same time one
@@ -36,13 +41,11 @@ const INSTALL_GO: &str = "Go 1.25 or later, https://go.dev/dl";
 ///
 /// When they can't be built: what Go said, or what to install.
 pub fn build(tell: &dyn Fn(&str)) -> Result<PathBuf> {
-    let cache = crate::cache::folder(CACHE);
-    let folder = cache.join(name());
+    let (cache, folder) = (crate::cache::folder(CACHE), folder());
     if folder.is_dir() {
         return Ok(folder);
     }
     check_program("go", INSTALL_GO)?;
-    check_program("buildah", "apt-get install -y --no-install-recommends buildah")?;
     fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
     let lock = File::create(cache.join("build.lock")).context("make the lock of the cache")?;
     lock.lock().context("lock the cache")?;

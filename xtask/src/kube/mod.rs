@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::images::{Image, assemble};
 use crate::server::wait_for;
 use components::last_lines;
 use programs::Program;
@@ -34,6 +35,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 const STOP_MAX: Duration = Duration::from_secs(90);
 /// Whoever waits for the end of an owner that is gone has the lock for a moment.
 const LOCK_MAX: Duration = Duration::from_secs(1);
+const PAUSE: &str = include_str!("../../../testbed/kubernetes/pause/Dockerfile");
 const KEEP_RUNNING: &str = include_str!("../../../testbed/kubernetes/keep-running");
 
 /// Where a cluster is.
@@ -242,7 +244,7 @@ impl Cluster {
         self.spawn(&programs::servers(&self.place))?;
         self.spawn(&[programs::runtime(&self.place)])?;
         self.wait_runtime()?;
-        self.load(self.place.components.join("pause.tar"))?;
+        self.load(self.pause()?)?;
         self.wait_api(START_MAX)?;
         self.spawn(&programs::others(&self.place))?;
         let class = self.place.dir.join("storage-class.yaml").display().to_string();
@@ -275,6 +277,23 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", program.name))
+    }
+
+    /// The image of what holds the namespaces of each pod.
+    fn pause(&self) -> Result<PathBuf> {
+        let place = &self.place;
+        let (dockerfile, archive) =
+            (place.dir.join("pause.Dockerfile"), place.dir.join("pause.tar"));
+        fs::write(&dockerfile, PAUSE).context("write a Dockerfile")?;
+        let image = Image {
+            name: "localhost/pause:1",
+            dockerfile: &dockerfile,
+            context: &place.components,
+            stages: &[],
+            arguments: &[],
+        };
+        assemble(&image, &archive)?;
+        Ok(archive)
     }
 
     fn wait_runtime(&self) -> Result<()> {

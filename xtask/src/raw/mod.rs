@@ -3,6 +3,7 @@
 //! Nothing of the product is in it.
 
 mod rows;
+mod typed;
 mod writer;
 
 use std::io::Write;
@@ -53,6 +54,18 @@ pub(crate) struct Options {
     /// How requests are compressed.
     #[arg(long, value_enum, default_value_t = Compressed::Lz4)]
     compression: Compressed,
+    /// How values are bound.
+    #[arg(long, value_enum, default_value_t = Bound::Cells)]
+    values: Bound,
+}
+
+/// How values are bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bound {
+    /// Bytes of cells, one after the other: the least that can be done.
+    Cells,
+    /// A struct of Rust values for each row, as the driver's documentation shows.
+    Typed,
 }
 
 /// Which tables get each row.

@@ -6,16 +6,18 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::{CellOverflowError, RowWriter};
 use xtask::events::SERVICES;
 
-const TENANT: &str = "default";
-const KIND: &str = "pulse";
+pub(super) const TENANT: &str = "default";
+pub(super) const KIND: &str = "pulse";
 /// Of a row, in seconds.
-const TTL_SECONDS: i32 = 7 * 24 * 3600;
+pub(super) const TTL_SECONDS: i32 = 7 * 24 * 3600;
 const BUCKET_MS: u64 = 10 * 60 * 1000;
 const HOUR_MS: u64 = 3_600_000;
 /// Slices of a bucket, as a power of two: a partition grows for some seconds only.
 const SLICES_LOG2: u32 = 6;
 /// Partitions of the ids of one second.
 const ID_SPREAD: u64 = 4;
+/// The values of the one entry of `metadata`, `zone`.
+pub(super) const ZONES: [&str; 3] = ["eu-0", "eu-1", "eu-2"];
 /// One entry, `zone`, as a `map<text, text>` is written.
 const METADATA: [&[u8]; 3] = [
     b"\0\0\0\x01\0\0\0\x04zone\0\0\0\x04eu-0",
@@ -58,19 +60,19 @@ impl Spread {
 /// Where a row lies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Partition {
-    service: &'static str,
-    bucket_ms: u64,
-    shard: i16,
+    pub(super) service: &'static str,
+    pub(super) bucket_ms: u64,
+    pub(super) shard: i16,
 }
 
 /// A row of `pulse_events_by_service`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventRow {
-    partition: Partition,
-    time_ms: u64,
-    id: [u8; 16],
-    received_ms: u64,
-    number: u64,
+    pub(super) partition: Partition,
+    pub(super) time_ms: u64,
+    pub(super) id: [u8; 16],
+    pub(super) received_ms: u64,
+    pub(super) number: u64,
 }
 
 impl EventRow {
@@ -91,16 +93,30 @@ impl EventRow {
             id_shard: (second * ID_SPREAD + turn % ID_SPREAD) as i32,
         }
     }
+
+    pub(super) fn latency_ms(&self) -> f64 {
+        (self.number % 90) as f64 + 5.5
+    }
+
+    pub(super) fn status(&self) -> &'static str {
+        if self.number % 50 == 7 { "error" } else { "ok" }
+    }
 }
 
 /// A row of `pulse_ids`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdRow {
-    id: [u8; 16],
-    partition: Partition,
-    time_ms: u64,
-    received_ms: u64,
-    id_shard: i32,
+    pub(super) id: [u8; 16],
+    pub(super) partition: Partition,
+    pub(super) time_ms: u64,
+    pub(super) received_ms: u64,
+    pub(super) id_shard: i32,
+}
+
+impl IdRow {
+    pub(super) fn hour_ms(&self) -> u64 {
+        self.received_ms / HOUR_MS * HOUR_MS
+    }
 }
 
 /// A row of `pulse_buckets`.
@@ -149,8 +165,6 @@ impl SerializeRow for EventRow {
         writer: &mut RowWriter<'_>,
     ) -> Result<(), SerializationError> {
         let Partition { service, bucket_ms, shard } = self.partition;
-        let latency_ms = (self.number % 90) as f64 + 5.5;
-        let status: &[u8] = if self.number % 50 == 7 { b"error" } else { b"ok" };
         Cells(writer)
             .put(TENANT.as_bytes())?
             .put(service.as_bytes())?
@@ -160,8 +174,8 @@ impl SerializeRow for EventRow {
             .put(&self.id)?
             .time(self.received_ms)?
             .put(KIND.as_bytes())?
-            .put(&latency_ms.to_be_bytes())?
-            .put(status)?
+            .put(&self.latency_ms().to_be_bytes())?
+            .put(self.status().as_bytes())?
             .unset(5)
             .put(METADATA[(self.number % 3) as usize])?
             .unset(1)
@@ -183,7 +197,7 @@ impl SerializeRow for IdRow {
     ) -> Result<(), SerializationError> {
         Cells(writer)
             .put(TENANT.as_bytes())?
-            .time(self.received_ms / HOUR_MS * HOUR_MS)?
+            .time(self.hour_ms())?
             .put(&self.id_shard.to_be_bytes())?
             .put(&self.id)?
             .put(self.partition.service.as_bytes())?

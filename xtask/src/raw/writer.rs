@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use xtask::events::now_ms;
 
 use super::rows::{EventRow, IdRow, Spread};
-use super::{Options, Tables};
+use super::typed::{TypedEvent, TypedId};
+use super::{Bound, Options, Tables};
 
 const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service_name, bucket, \
     shard, event_time, event_id, received_at, kind, latency_ms, status, value, user_id, sku, unit, \
@@ -44,6 +45,7 @@ struct Shared {
     started_ms: u64,
     rows: u64,
     batch: u64,
+    values: Bound,
     next_turn: AtomicU64,
     timeouts: AtomicU64,
 }
@@ -64,6 +66,7 @@ impl Writer {
             started_ms: now_ms(),
             rows: options.rows,
             batch: options.batch as u64,
+            values: options.values,
             next_turn: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
         };
@@ -109,6 +112,21 @@ impl Shared {
         self.session.batch(batch, rows).await.map(|_| ())
     }
 
+    /// Sends rows as cells, or each as a value of type `T` first.
+    async fn send_as<T, R>(&self, batch: &Batch, rows: &[R]) -> Result<(), ExecutionError>
+    where
+        T: SerializeRow + for<'a> From<&'a R>,
+        R: SerializeRow,
+    {
+        match self.values {
+            Bound::Cells => self.send(batch, rows).await,
+            Bound::Typed => {
+                let typed: Vec<T> = rows.iter().map(T::from).collect();
+                self.send(batch, &typed).await
+            }
+        }
+    }
+
     /// Takes turns until none is left.
     async fn write_turns(&self) -> Result<()> {
         let mut events: Vec<EventRow> = Vec::with_capacity(self.batch as usize);
@@ -125,11 +143,11 @@ impl Shared {
                 (first..first + self.batch)
                     .map(|number| EventRow::new(partition, self.started_ms, received_ms, number)),
             );
-            self.send(&self.events, &events).await.context("write rows")?;
+            self.send_as::<TypedEvent, _>(&self.events, &events).await.context("write rows")?;
             if let Some(batch) = &self.ids {
                 ids.clear();
                 ids.extend(events.iter().map(|event| event.indexed(turn)));
-                self.send(batch, &ids).await.context("write ids")?;
+                self.send_as::<TypedId, _>(batch, &ids).await.context("write ids")?;
             }
         }
     }

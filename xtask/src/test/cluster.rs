@@ -33,6 +33,7 @@ fn script(word: &str) -> String {
     let word = word.replace('\'', "");
     format!(
         "set -e\n\
+         \"$1\" cluster check\n\
          \"$1\" cluster build\n\
          '{cargo}' test {WHOLE} --test cluster --no-run --quiet\n\
          \"$1\" images --for-tests --profile ci --out {IMAGES}\n\

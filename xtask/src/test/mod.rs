@@ -3,6 +3,7 @@
 //! it, so that one run shows all that is wrong.
 
 mod cassandra;
+mod charts;
 mod cluster;
 mod deny;
 mod fuzz;
@@ -28,9 +29,9 @@ pub(crate) struct Options {
     #[arg(long)]
     without_cluster: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `programs`, `clippy`,
-    /// `tests`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, `cluster`, with
-    /// --long `fuzz`); `cassandra::word`, `cluster::word`: only those tests of Cassandra or of the
-    /// cluster whose names hold the word; any other word: only the tests whose names hold it.
+    /// `tests`, `charts`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, `cluster`,
+    /// with --long `fuzz`); `cassandra::word`, `cluster::word`: only those tests of Cassandra or of
+    /// the cluster whose names hold the word; any other word: only the tests whose names hold it.
     filter: Option<String>,
 }
 
@@ -42,8 +43,8 @@ const SERVERS: [&str; 1] = ["throttled"];
 /// One profile for all that runs, so that nothing is built twice.
 const WHOLE: &str = "--config .cargo/static.toml --profile ci --workspace";
 
-/// What `--without-cluster` leaves out.
-const CLUSTER_STEPS: [&str; 2] = ["programs", "cluster"];
+/// What `--without-cluster` leaves out. Helm is one of its programs, and charts need no cluster.
+const CLUSTER_STEPS: [&str; 1] = ["cluster"];
 
 /// Runs the steps and prints how they went; says whether all passed.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
@@ -61,7 +62,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
-        vec![vec![tests("")], vec![clippy()]],
+        vec![vec![tests(""), charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
@@ -253,6 +254,7 @@ mod tests {
             "deny",
             "programs",
             "tests",
+            "charts",
             "clippy",
             "crash",
             "bench",

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     threads: u32,
     connections: u32,
     compression: bool,
+    /// Rust values as the driver's documentation shows, not cells.
+    typed: bool,
 }
 
 /// A change of one setting.
@@ -73,6 +75,7 @@ pub(super) fn calibrate(context: &Context, database: &Database) -> Result<Settin
         threads: 1,
         connections: 1,
         compression: true,
+        typed: false,
     };
     let (rows, tries) =
         if context.smoke { (TRY_ROWS / 20, TRIES_SMOKE) } else { (TRY_ROWS, TRIES.len()) };
@@ -103,6 +106,7 @@ impl Settings {
             .arg("raw")
             .args(["--node", database.address(), "--keyspace", RAW, "--tables", tables])
             .args(["--compression", if self.compression { "lz4" } else { "none" }])
+            .args(["--values", if self.typed { "typed" } else { "cells" }])
             .args(["--rows", &rows.to_string(), "--batch", &self.batch.to_string()])
             .args(["--in-flight", &self.in_flight.to_string()])
             .args(["--spread", &self.spread.to_string()])
@@ -116,9 +120,14 @@ impl Settings {
         serde_json::from_slice(&output.stdout).context("read what the raw loop did")
     }
 
+    /// The same with Rust values, as the driver's documentation shows.
+    pub(super) fn typed(self) -> Self {
+        Self { typed: true, ..self }
+    }
+
     /// For a person.
     pub(super) fn told(&self) -> String {
-        let Self { batch, in_flight, spread, threads, connections, compression } = self;
+        let Self { batch, in_flight, spread, threads, connections, compression, .. } = self;
         format!(
             "batches of {batch}, {in_flight} in flight over {connections} connections, {spread} \
              partitions a service, {threads} threads, {}",
