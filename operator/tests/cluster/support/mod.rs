@@ -9,6 +9,7 @@ mod wait;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
@@ -20,6 +21,9 @@ use xtask::kube::Cluster;
 pub(crate) const SYSTEM: &str = "pulsemesh-system";
 /// The operator's release, and so the name of all that its chart makes.
 pub(crate) const OPERATOR: &str = "pulsemesh-operator";
+
+/// A namespace that goes can't be used again at once.
+static BEDS: AtomicU32 = AtomicU32::new(0);
 
 /// The cluster and a namespace in it.
 pub(crate) struct Bed {
@@ -33,7 +37,8 @@ pub(crate) struct Bed {
 impl Bed {
     /// A namespace that no other test has, without an operator.
     pub(crate) async fn new(name: &str) -> Result<Self> {
-        let mut bed = Self::attach(&format!("{name}-{}", std::process::id())).await?;
+        let number = BEDS.fetch_add(1, Ordering::Relaxed);
+        let mut bed = Self::attach(&format!("{name}-{}-{number}", std::process::id())).await?;
         bed.own = true;
         Ok(bed)
     }
