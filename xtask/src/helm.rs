@@ -7,14 +7,14 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::cache;
+use crate::kube::components;
 
 /// Finds `helm` or `kubeconform`: on the path, else where the cluster's programs are built.
 ///
 /// # Errors
 /// When it is in neither place; the text says how to get it.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let built = cache::folder("pulsemesh-testbed").join("bin").join(name);
+    let built = components::folder().join(name);
     for program in [PathBuf::from(name), built] {
         // `kubeconform` has no word for its version, and both take this flag.
         if Command::new(&program).arg("-h").output().is_ok_and(|output| output.status.success()) {

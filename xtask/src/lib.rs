@@ -2,6 +2,7 @@
 //! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its
 //! code.
 
+pub mod built;
 pub mod cache;
 pub mod cassandra;
 pub mod client;
@@ -10,6 +11,8 @@ pub mod events;
 pub mod flags;
 pub mod helm;
 pub mod http;
+pub mod images;
+pub mod kube;
 pub mod ledger;
 pub mod load;
 pub mod openapi;

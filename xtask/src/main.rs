@@ -3,8 +3,11 @@
 
 mod bare;
 mod bench;
+mod cluster;
 mod database;
 mod generate;
+mod package;
+mod post;
 mod raw;
 mod test;
 mod tidy;
@@ -32,6 +35,10 @@ enum Command {
     Bench(bench::Options),
     /// Starts a real Cassandra on this machine and keeps it until Ctrl-C.
     Cassandra(database::Options),
+    /// Starts a real Kubernetes on this machine, runs commands in it, ends it.
+    Cluster(cluster::Options),
+    /// Writes the images of all programs as archives.
+    Images(package::Options),
     /// Makes the files of the charts that follow from others.
     Generate,
     /// Checks the house rules.
@@ -42,6 +49,9 @@ enum Command {
         /// How connections are spread over threads.
         arrangement: bare::Arrangement,
     },
+    /// Pulses from a pod, for tests in a cluster.
+    #[command(hide = true)]
+    Post(post::Options),
     /// The loop that measurements of the path into Cassandra compare with.
     #[command(hide = true)]
     Raw(raw::Options),
@@ -65,9 +75,12 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => test::run(root(), &options),
         Command::Bench(options) => bench::run(root(), &options),
         Command::Cassandra(options) => database::run(options),
+        Command::Cluster(options) => cluster::run(options),
+        Command::Images(options) => package::run(root(), &options),
         Command::Generate => generate::run(root()),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+        Command::Post(options) => post::run(&options).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),
     }
 }

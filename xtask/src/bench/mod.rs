@@ -21,6 +21,7 @@ use clap::Args;
 
 use context::Context;
 use report::Row;
+use xtask::built::{self, STATIC};
 
 const CASES_HELP: &str = "\
 Cases:
@@ -114,7 +115,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
 /// the program that was built.
 fn build_and_measure(root: &Path, options: &Options) -> Result<bool> {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile"])
+        .arg("build")
+        .args(STATIC)
+        .args(["--quiet", "--workspace", "--bins", "--examples", "--profile"])
         .arg(&options.profile)
         .current_dir(root)
         .status()
@@ -122,7 +125,7 @@ fn build_and_measure(root: &Path, options: &Options) -> Result<bool> {
     ensure!(status.success(), "the build failed");
     let own = std::env::current_exe().context("find this program")?;
     let target = own.parent().and_then(Path::parent).context("find the target folder")?;
-    let built = target.join(&options.profile);
+    let built = built::folder(target, &options.profile);
     let error = Command::new(built.join("xtask"))
         .args(std::env::args_os().skip(1))
         .arg("--built")

@@ -4,6 +4,7 @@
 
 mod cassandra;
 mod charts;
+mod cluster;
 mod deny;
 mod fuzz;
 mod step;
@@ -24,10 +25,13 @@ pub(crate) struct Options {
     /// Minutes of load, of fuzzing, and thousands of crash rounds as well.
     #[arg(long)]
     long: bool,
-    /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `clippy`, `tests`,
-    /// `charts`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, with --long `fuzz`);
-    /// `cassandra::word`: only those tests of Cassandra whose names hold the word; any other
-    /// word: only the tests whose names hold it.
+    /// Leaves out what needs a cluster: root, containerd and more. The last line says so.
+    #[arg(long)]
+    without_cluster: bool,
+    /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `programs`, `clippy`,
+    /// `tests`, `charts`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, `cluster`,
+    /// with --long `fuzz`); `cassandra::word`, `cluster::word`: only those tests of Cassandra or of
+    /// the cluster whose names hold the word; any other word: only the tests whose names hold it.
     filter: Option<String>,
 }
 
@@ -37,7 +41,10 @@ type Lane = Vec<Step>;
 /// Examples that serve until they are killed; tests start them.
 const SERVERS: [&str; 1] = ["throttled"];
 /// One profile for all that runs, so that nothing is built twice.
-const WHOLE: &str = "--profile ci --workspace";
+const WHOLE: &str = "--config .cargo/static.toml --profile ci --workspace";
+
+/// What `--without-cluster` leaves out. Helm is one of its programs, and charts need no cluster.
+const CLUSTER_STEPS: [&str; 1] = ["cluster"];
 
 /// Runs the steps and prints how they went; says whether all passed.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
@@ -46,28 +53,39 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     for lanes in phases(root, options)? {
         outcomes.extend(run_side_by_side(root, lanes)?);
     }
-    report(&outcomes, started)
+    report(&outcomes, started, if options.without_cluster { CLUSTER_STEPS.len() } else { 0 })
 }
 
 /// Lanes of a phase run side by side; the next phase begins when all have ended.
 fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
     let all = vec![
         // The long compilation, and beside it what compiles little.
-        vec![vec![build()], vec![format(), tidy()?, deny::step()]],
+        vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
         vec![vec![tests(""), charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
+        vec![vec![cluster_tests("", options.long)?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
+    let all = if options.without_cluster { without_cluster(all) } else { all };
     let Some(filter) = &options.filter else { return Ok(all) };
     if let Some(word) = filter.strip_prefix("cassandra::") {
         return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
     }
+    if let Some(word) = filter.strip_prefix("cluster::") {
+        return Ok(vec![vec![vec![cluster_tests(word, options.long)?]]]);
+    }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
     Ok(vec![vec![if named.is_empty() { vec![tests(filter)] } else { named }]])
+}
+
+fn without_cluster(phases: Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
+    let keep = |step: &Step| !CLUSTER_STEPS.contains(&step.name);
+    let lane = |lane: Lane| lane.into_iter().filter(keep).collect();
+    phases.into_iter().map(|lanes| lanes.into_iter().map(lane).collect()).collect()
 }
 
 fn format() -> Step {
@@ -112,6 +130,11 @@ fn database_tests(word: &str, long: bool) -> Result<Step> {
     Ok(if long { step.with("PULSEMESH_LONG", 1) } else { step })
 }
 
+fn cluster_tests(word: &str, long: bool) -> Result<Step> {
+    let step = cluster::step(word)?;
+    Ok(if long { step.with("PULSEMESH_LONG", 1).within(120) } else { step })
+}
+
 /// The same with a real Cassandra, which must not run beside the tests' own.
 fn bench_cassandra(long: bool) -> Result<Step> {
     let Step { program, mut arguments, .. } = bench(long)?;
@@ -135,7 +158,9 @@ fn examples(root: &Path) -> Result<Lane> {
     // They were built with all else; `cargo run` would build some crates for them alone.
     let own = std::env::current_exe().context("find this program")?;
     let target = own.parent().and_then(Path::parent).context("find the target folder")?;
-    let program = |name: String| target.join("ci/examples").join(name).display().to_string();
+    let program = |name: String| {
+        xtask::built::folder(target, "ci").join("examples").join(name).display().to_string()
+    };
     let run = |name| Step::program("examples", &program(name), "").within(5);
     Ok(names.into_iter().map(run).collect())
 }
@@ -176,7 +201,8 @@ fn say(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
-fn report(outcomes: &[Outcome], started: Instant) -> Result<bool> {
+/// The last line is for programs, too: one word may stand before the numbers.
+fn report(outcomes: &[Outcome], started: Instant, skipped: usize) -> Result<bool> {
     let tests = outcomes
         .iter()
         .map(Outcome::tests)
@@ -190,7 +216,12 @@ fn report(outcomes: &[Outcome], started: Instant) -> Result<bool> {
     for name in &failed {
         writeln!(out, "failed: {name}")?;
     }
-    writeln!(out, "{} passed, {} failed", outcomes.len() - failed.len(), failed.len())?;
+    let numbers = format!("{} passed, {} failed", outcomes.len() - failed.len(), failed.len());
+    if skipped == 0 {
+        writeln!(out, "{numbers}")?;
+    } else {
+        writeln!(out, "without-cluster: {numbers}, {skipped} skipped")?;
+    }
     Ok(failed.is_empty())
 }
 
@@ -199,9 +230,16 @@ mod tests {
     use super::*;
 
     fn names(filter: Option<&str>) -> Vec<&'static str> {
-        let options = Options { long: false, filter: filter.map(str::to_owned) };
+        names_of(&Options {
+            long: false,
+            without_cluster: false,
+            filter: filter.map(str::to_owned),
+        })
+    }
+
+    fn names_of(options: &Options) -> Vec<&'static str> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let phases = phases(&root, &options).expect("the steps are known");
+        let phases = phases(&root, options).expect("the steps are known");
         let names = phases.iter().flatten().flatten().map(|step| step.name);
         names.filter(|name| *name != "examples").collect()
     }
@@ -214,6 +252,7 @@ mod tests {
             "format",
             "tidy",
             "deny",
+            "programs",
             "tests",
             "charts",
             "clippy",
@@ -221,11 +260,21 @@ mod tests {
             "bench",
             "cassandra",
             "bench-cassandra",
+            "cluster",
         ];
         assert_eq!(names(None), all);
         assert_eq!(names(Some("cassandra")), ["cassandra"]);
         assert_eq!(names(Some("cassandra::outage")), ["cassandra"]);
+        assert_eq!(names(Some("cluster::rolling")), ["cluster"]);
         assert_eq!(names(Some("tidy")), ["tidy"]);
         assert_eq!(names(Some("a_first_pulse")), ["tests"]);
+    }
+
+    #[test]
+    fn without_a_cluster_all_other_steps_are_left() {
+        let without = Options { long: false, without_cluster: true, filter: None };
+        let left = names_of(&without);
+        assert!(CLUSTER_STEPS.iter().all(|name| !left.contains(name)), "{left:?}");
+        assert_eq!(left.len() + CLUSTER_STEPS.len(), names(None).len());
     }
 }

@@ -1,0 +1,83 @@
+//! A mesh from its first line to its end: what it takes until the first row, what stays when it
+//! is deleted, and what comes back with it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use kube::api::ListParams;
+use pulsemesh_operator::mesh::names;
+
+use crate::support::Bed;
+use crate::support::mesh::{MESH, READY_MAX, SMALL, SOON};
+
+/// From `kubectl apply` to the first row, images present.
+const FIRST_ROW_MAX: Duration = Duration::from_secs(60);
+/// An ordered end: ingest drains, then the store stops.
+const GONE_MAX: Duration = Duration::from_secs(180);
+
+/// Claims and credentials that are there of the mesh.
+async fn kept(bed: &Bed) -> Result<(usize, usize)> {
+    let labels = format!("app.kubernetes.io/instance={MESH}");
+    let list = ListParams::default().labels(&labels);
+    let claims = bed.api::<PersistentVolumeClaim>().list(&list).await?.items.len();
+    let secret = bed.api::<Secret>().get_opt(&names::credentials(MESH)).await?;
+    Ok((claims, usize::from(secret.is_some())))
+}
+
+async fn delete_mesh(bed: &Bed) -> Result<()> {
+    bed.kubectl(&["delete", "pulsemesh", MESH, "--wait=false"])?;
+    bed.wait("the mesh's end", GONE_MAX, async || {
+        let left = bed.api::<pulsemesh_crds::PulseMesh>().get_opt(MESH).await?;
+        Ok(left.is_none().then_some(()))
+    })
+    .await
+}
+
+/// One test: each part needs what the one before has left.
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn the_first_row_is_there_within_a_minute_and_outlives_its_mesh() -> Result<()> {
+    let bed = Bed::with_operator("life").await?;
+    let applied = Instant::now();
+    bed.apply_mesh(SMALL)?;
+    bed.wait("the first pulse to be accepted", READY_MAX, async || {
+        bed.post_one("first").await.map(Some)
+    })
+    .await?;
+    bed.wait_rows("first", 1).await?;
+    let took = applied.elapsed();
+    ensure!(took <= FIRST_ROW_MAX, "the first row took {took:?}");
+    println!("| from kubectl apply to the first row | {:.1} s | 60 s |", took.as_secs_f64());
+    bed.wait_ready(READY_MAX).await?;
+    let posted = bed.post("before", 50).await?.stop().await?;
+    bed.wait_rows("before", posted.accepted).await?;
+    ensure!(!bed.read("before").await?.is_empty(), "the API tells no pulse");
+
+    delete_mesh(&bed).await?;
+    ensure!(kept(&bed).await? == (1, 1), "Retain keeps {:?}", kept(&bed).await?);
+    bed.apply_mesh(SMALL)?;
+    bed.wait_ready(READY_MAX).await?;
+    bed.wait_rows("before", posted.accepted).await?;
+
+    bed.apply_mesh(&format!("{SMALL}  deletionPolicy: Delete\n"))?;
+    bed.wait_ready(READY_MAX).await?;
+    delete_mesh(&bed).await?;
+    bed.wait("claims and credentials to go", SOON, async || {
+        Ok((kept(&bed).await? == (0, 0)).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask test cluster"]
+async fn a_trial_with_the_embedded_store_accepts_and_tells() -> Result<()> {
+    let bed = Bed::with_operator("trial").await?;
+    bed.apply_mesh("  store: {embedded: {}}\n")?;
+    bed.wait_ready(READY_MAX).await?;
+    bed.post_one("trial").await?;
+    bed.wait("the pulse to be told", SOON, async || {
+        Ok((bed.read("trial").await?.len() == 1).then_some(()))
+    })
+    .await
+}

@@ -1,0 +1,56 @@
+//! The tests that need a real Kubernetes: one cluster for all of them, as a step that has the
+//! machine for itself. Never skipped unseen: where the machine or the user can't run a cluster it
+//! fails and says what is missing, unless it is left out by `--without-cluster`.
+
+use anyhow::{Context, Result};
+
+use super::WHOLE;
+use super::step::Step;
+
+/// Not where a person's own cluster is.
+const DIR: &str = "/var/tmp/pulsemesh-test";
+/// Where images of the tests lie; made anew each time.
+const IMAGES: &str = "target/images";
+
+/// Builds a cluster's programs, once for all versions of this project that want the same.
+pub(super) fn programs() -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?.display().to_string();
+    Ok(Step::program("programs", &own, "cluster build").within(40))
+}
+
+/// All tests, or those whose names hold the word.
+pub(super) fn step(word: &str) -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?.display().to_string();
+    let mut step = Step::program("cluster", "/bin/sh", "-c").within(40);
+    step.arguments.extend([script(word), "sh".to_owned(), own]);
+    Ok(step)
+}
+
+/// What is missing is told before anything is built.
+fn script(word: &str) -> String {
+    let cargo = env!("CARGO");
+    // No test's name holds a quote.
+    let word = word.replace('\'', "");
+    format!(
+        "set -e\n\
+         \"$1\" cluster check\n\
+         \"$1\" cluster build\n\
+         '{cargo}' test {WHOLE} --test cluster --no-run --quiet\n\
+         \"$1\" images --for-tests --profile ci --out {IMAGES}\n\
+         load=$(for file in {IMAGES}/*.tar; do printf ' --load %s' \"$file\"; done)\n\
+         exec \"$1\" cluster --dir {DIR} run $load -- \
+           '{cargo}' test {WHOLE} --offline --test cluster -- \
+           --ignored --test-threads=1 '{word}'\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_narrows_the_tests() {
+        let script = script("re'fused");
+        assert!(script.contains("--test-threads=1 'refused'"), "{script}");
+    }
+}
