@@ -57,12 +57,10 @@ use crate::store::Store;
     // A StatefulSet is named `MESH-store-RACK`, and a label of its pods holds that name and a hash:
     // 52 characters are all it has.
     validation = Rule::new("size(self.metadata.name) <= 30")
-        .message("the name of a mesh has at most 30 characters: the names of its pods are longer")
-        .field_path(".metadata.name"),
+        .message("the name of a mesh has at most 30 characters: the names of its pods are longer"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("the name of a mesh begins with a letter and has only a-z, 0-9 and -: a Service \
                   is named after it")
-        .field_path(".metadata.name")
 )]
 #[x_kube(
     validation = Rule::new(

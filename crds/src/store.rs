@@ -96,7 +96,7 @@ pub struct Cassandra {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 16),
-        inner(regex(pattern = r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"))
+        inner(length(max = 15), regex(pattern = r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"))
     )]
     pub racks: Option<Vec<String>>,
     /// The claim of each node.
@@ -175,7 +175,7 @@ pub struct Scylla {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 16),
-        inner(regex(pattern = r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"))
+        inner(length(max = 15), regex(pattern = r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$"))
     )]
     pub racks: Option<Vec<String>>,
     /// The claim of each node.
