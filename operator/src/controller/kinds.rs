@@ -49,7 +49,8 @@ async fn ask(client: &Client) -> kube::Result<BTreeSet<Kind>> {
     for version in versions {
         let resources = match client.list_api_group_resources(&version).await {
             Ok(list) => list.resources,
-            Err(Error::Api(status)) if status.is_not_found() => continue,
+            // By its code: a group that is not known is answered in plain text.
+            Err(Error::Api(status)) if status.code == 404 => continue,
             Err(error) => return Err(error),
         };
         known.extend(optional().filter(|kind| {

@@ -96,7 +96,7 @@ async fn objects(
         let items = match listed {
             Ok(list) => list.items,
             // Its definition was taken away a moment ago.
-            Err(Error::Api(status)) if kind.is_optional() && status.is_not_found() => Vec::new(),
+            Err(Error::Api(status)) if kind.is_optional() && status.code == 404 => Vec::new(),
             Err(error) => return Err(error),
         };
         Ok(items.into_iter().map(|value| Object { kind, value: typed(kind, value) }).collect())
