@@ -122,13 +122,13 @@ pub struct RunArguments {
         value_parser = duration
     )]
     resync: Duration,
-    /// Time that one look at a mesh may take
+    /// Time that one look at a mesh may take: answers of nodes and orders to them take up to 60s
     #[arg(
         long,
         env = "PULSEMESH_RECONCILE_TIMEOUT",
         hide_env_values = true,
         value_name = "TIME",
-        default_value = "60s",
+        default_value = "90s",
         value_parser = duration
     )]
     reconcile_timeout: Duration,

@@ -24,7 +24,7 @@ use crate::nodes::{NodeRef, Nodes, NodesError};
 /// For one request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// For all orders of a step: a node that hangs must not hold up what heals others for longer.
-const ORDERS_TIMEOUT: Duration = Duration::from_secs(60);
+const ORDERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What came of a step.
 #[derive(Debug, Default)]
