@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use pulsemesh_operator::mesh::object::Kind;
+use pulsemesh_operator::rbac::{self, Scope};
 
 /// One right: API group, resource, verb.
 type Right = (String, String, String);
@@ -60,5 +62,32 @@ fn every_kind_that_is_made_may_be_made_seen_and_taken_away() {
         // A watch of a kind that a cluster does not know would fail for ever.
         expected.extend((!kind.is_optional()).then_some("watch"));
         assert_eq!(verbs.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_chart_gives_what_the_operator_needs_and_no_more() {
+    let chart = of_chart();
+    for (name, scope) in
+        [("meshes", Scope::Meshes), ("lease", Scope::Lease), ("cluster", Scope::Cluster)]
+    {
+        assert_eq!(chart[name], rights(&rbac::rules(|one| one == scope)), "{name}");
+    }
+}
+
+#[test]
+fn every_flag_that_the_chart_sets_is_one_of_the_operator() {
+    let path = "../charts/pulsemesh-operator/templates/deployment.yaml";
+    let template = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    let template = template.expect("the template");
+    let program = env!("CARGO_BIN_EXE_pulsemesh-operator");
+    let help = Command::new(program).arg("--help").output().expect("the operator runs").stdout;
+    let help = String::from_utf8_lossy(&help);
+    let flag =
+        |line: &'_ str| Some(line.trim().strip_prefix("- --")?.split_once('=')?.0.to_owned());
+    let flags: Vec<String> = template.lines().filter_map(flag).collect();
+    assert!(flags.len() >= 7, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("--{flag} <")), "{flag}\n{help}");
     }
 }

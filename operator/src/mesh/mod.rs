@@ -3,9 +3,14 @@
 //! told last. All but reading and applying are pure.
 
 pub mod build;
+pub mod claims;
+pub mod dereference;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod names;
 pub mod object;
 pub mod observed;
+pub mod perform;
 pub mod plan;
 pub mod status;
 pub mod topology;

@@ -24,6 +24,8 @@ pub struct Plan {
     pub deletion: DeletionPolicy,
     /// Nothing is changed, only status is told.
     pub paused: bool,
+    /// Whose pods may speak CQL beside the mesh's own; `None` where it is not known.
+    pub operator_namespace: Option<String>,
 }
 
 /// Which mesh.
@@ -58,6 +60,8 @@ pub struct IngestPlan {
     pub mounts: Vec<SecretMount>,
     /// How long a pod that is told to stop may drain.
     pub grace: Duration,
+    /// How much of the grace passes before the process is told, for endpoints to go.
+    pub pre_stop: Duration,
     /// What each pod may use.
     pub resources: ResourceRequirements,
     /// How clients reach the pods.

@@ -2,6 +2,9 @@
 //! given to one. One trait, so that decisions can be tested against nodes that lie, hang and
 //! die, and so that a store of another kind needs no other decisions.
 
+pub mod cassandra;
+pub mod reach;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
@@ -122,4 +125,46 @@ pub trait Nodes: Send + Sync + Debug + 'static {
         node: &NodeRef,
         reason: &str,
     ) -> impl Future<Output = Result<bool, NodesError>> + Send;
+}
+
+/// Nodes of a process that has no way to any.
+#[derive(Debug, Clone, Copy)]
+pub struct Unreachable;
+
+impl Unreachable {
+    fn error(node: &NodeRef) -> NodesError {
+        NodesError::Unreachable { pod: node.pod.clone(), why: "there is no way to it".to_owned() }
+    }
+}
+
+impl Nodes for Unreachable {
+    async fn view(&self, node: &NodeRef) -> Result<View, NodesError> {
+        Err(Self::error(node))
+    }
+
+    async fn secure(&self, node: &NodeRef) -> Result<(), NodesError> {
+        Err(Self::error(node))
+    }
+
+    async fn decommission(&self, node: &NodeRef) -> Result<(), NodesError> {
+        Err(Self::error(node))
+    }
+
+    async fn mark_left(&self, node: &NodeRef) -> Result<(), NodesError> {
+        Err(Self::error(node))
+    }
+
+    async fn raise_replication(
+        &self,
+        node: &NodeRef,
+        _keyspace: &str,
+        _datacenter: &str,
+        _copies: i32,
+    ) -> Result<(), NodesError> {
+        Err(Self::error(node))
+    }
+
+    async fn repaired(&self, node: &NodeRef, _reason: &str) -> Result<bool, NodesError> {
+        Err(Self::error(node))
+    }
 }

@@ -33,28 +33,38 @@ pub struct Admin {
 
 const INDEX: &str = "\
 /metrics           metrics, as Prometheus text or OpenMetrics
-/livez             200 while the process runs
+/livez             200 while the process runs, or 503 and why a restart may mend it
 /readyz            200 when it can do its work, else 503 and why
 /readyz?verbose    every check
 /version           which build this is, as JSON
 ";
 
-/// The routes, to be [served](serve) or nested.
+/// The routes, to be [served](serve) or nested. The process lives as long as it answers.
 pub fn router(admin: Admin) -> Router {
+    router_with_liveness(admin, Arc::new(Vec::new))
+}
+
+/// As [`router`], for a process that a restart may mend although it answers: `/livez` fails while
+/// a required check of `liveness` does.
+pub fn router_with_liveness(admin: Admin, liveness: Arc<dyn Readiness>) -> Router {
     Router::new()
         .route("/", get(async || INDEX))
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(async move |query| report(&*liveness, query)))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .with_state(admin)
 }
 
-async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+async fn readyz(State(admin): State<Admin>, query: RawQuery) -> Response {
+    report(&*admin.readiness, query)
+}
+
+fn report(told: &dyn Readiness, RawQuery(query): RawQuery) -> Response {
     let verbose = query.is_some_and(|query| {
         query.split('&').any(|part| matches!(part, "verbose" | "verbose=true"))
     });
-    let (ready, text) = readiness::report(&admin.readiness.checks(), verbose);
+    let (ready, text) = readiness::report(&told.checks(), verbose);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()
 }

@@ -102,9 +102,19 @@ fn jmx(address: &str) -> [String; 6] {
 
 /// Runs `nodetool` and returns what it prints.
 pub(super) fn nodetool(place: &Place, index: usize, arguments: &[&str]) -> Result<String> {
+    let output = nodetool_command(place, index).args(arguments).output().context("run java")?;
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "nodetool {}: {out}{told}", arguments.join(" "));
+    Ok(out)
+}
+
+/// `nodetool` for one node, without arguments.
+pub(super) fn nodetool_command(place: &Place, index: usize) -> Command {
     let dir = &place.settings.dir;
     let own = |text: &str, path: PathBuf| format!("{text}{}", path.display());
-    let output = Command::new("java")
+    let mut command = Command::new("java");
+    command
         .args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         .arg(own("@", dir.join("jvm17.options")))
         .arg(own("-Dlogback.configurationFile=", dir.join("quiet.xml")))
@@ -113,12 +123,6 @@ pub(super) fn nodetool(place: &Place, index: usize, arguments: &[&str]) -> Resul
         .args(["-cp", &format!("{}/*", place.jars.display())])
         .arg("org.apache.cassandra.tools.NodeTool")
         .args(["-h", &place.settings.address(index).ip().to_string()])
-        .args(["-p", &JMX_PORT.to_string()])
-        .args(arguments)
-        .output()
-        .context("run java")?;
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "nodetool {}: {out}{told}", arguments.join(" "));
-    Ok(out)
+        .args(["-p", &JMX_PORT.to_string()]);
+    command
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -139,6 +140,11 @@ impl Node {
     /// about a second of one processor.
     pub fn nodetool(&self, arguments: &[&str]) -> Result<String> {
         java::nodetool(&self.place, self.index, arguments)
+    }
+
+    /// `nodetool` for this node, to be run by something else: a program and its first arguments.
+    pub fn nodetool_command(&self) -> Command {
+        java::nodetool_command(&self.place, self.index)
     }
 
     fn log(&self) -> PathBuf {

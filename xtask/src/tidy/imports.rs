@@ -30,6 +30,17 @@ const RULES: &[Rule] = &[
         forbidden: &["hyper", "hyper_util", "sink"],
         reason: "what is decided about a pulse depends on neither the wire nor a store",
     },
+    Rule {
+        parts: &[
+            "operator/src/mesh/validate/",
+            "operator/src/mesh/build/",
+            "operator/src/mesh/topology.rs",
+            "operator/src/mesh/topology/",
+            "operator/src/mesh/status/",
+        ],
+        forbidden: &["Api", "Client", "tokio"],
+        reason: "what a mesh shall be follows from what was read, without a client",
+    },
 ];
 
 /// No part of a crate imports what it must not know.
@@ -96,6 +107,8 @@ mod tests {
             assert_eq!(found("ingest/src/server/mod.rs", text), 0, "{text}");
         }
         assert_eq!(found("ingest/src/store/mod.rs", "use kube::Client;"), 1);
+        assert_eq!(found("operator/src/mesh/build/mod.rs", "use kube::{Api, Client};"), 2);
+        assert_eq!(found("operator/src/mesh/apply.rs", "use kube::{Api, Client};"), 0);
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Runs the operator: watches that trigger, an election, a queue, and what is told of them. The
+//! place that starts everything; what happens to a mesh is in `reconcile`.
+
+mod delete;
+mod deletion;
+mod kinds;
+mod leader;
+mod news;
+mod queue;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod watches;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Config;
+use pulsemesh_runtime::stop::Stop;
+use pulsemesh_runtime::tasks::Tasks;
+use tokio::sync::{mpsc, watch};
+use tokio::time::interval;
+
+use crate::client::Clients;
+use crate::events::Events;
+use crate::health::{Health, Standing};
+use crate::metrics::Metrics;
+use crate::nodes::Nodes;
+use crate::settings::Settings;
+
+use kinds::OptionalKinds;
+use leader::Election;
+use watches::{Meshes, Watch};
+use worker::{Failures, Worker};
+
+/// Triggers that wait for the queue, which takes them at once: a full channel only means that a
+/// watch waits for a moment.
+const TRIGGERS_MAX: usize = 1024;
+/// Between two looks at how long watches have been down.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// The task that gives the Lease up at the end.
+pub const ELECTION: &str = "election";
+
+/// What a controller is made of.
+#[derive(Debug)]
+pub struct Parts<N> {
+    /// The clients.
+    pub clients: Clients,
+    /// How the API server is reached.
+    pub config: Config,
+    /// Administration of nodes.
+    pub nodes: N,
+    /// What it is told.
+    pub settings: Settings,
+    /// This process among others of its kind.
+    pub identity: String,
+    /// What it counts.
+    pub metrics: Metrics,
+}
+
+/// Starts all tasks; how they are is told by the answer.
+///
+/// # Errors
+/// When the configuration can't be followed.
+pub fn start<N: Nodes>(parts: Parts<N>, tasks: &mut Tasks, stop: &Stop) -> kube::Result<Health> {
+    let Parts { clients, config, nodes, settings, identity, metrics } = parts;
+    let (standing, known) = watch::channel(Standing::Unknown);
+    let health = Health::new(known.clone(), metrics.clone());
+    let meshes = Meshes::new();
+    let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
+    start_watches(&clients, &settings.namespaces, &health, (&meshes, &triggers), tasks);
+    drop(triggers);
+    if let Some(lease) = settings.lease {
+        let election = Election::new(&config, lease, identity.clone(), standing, metrics.clone())?;
+        let stop = stop.clone();
+        tasks.spawn(ELECTION, async move {
+            election.run(stop).await;
+            Ok(())
+        });
+    } else {
+        let (stop, leader) = (stop.clone(), metrics.leader.clone());
+        tasks.spawn(ELECTION, async move {
+            leader.set(1);
+            standing.send_replace(Standing::Leads);
+            stop.requested().await;
+            standing.send_replace(Standing::Standby);
+            Ok(())
+        });
+    }
+    let worker = Arc::new(Worker {
+        events: Events::new(clients.requests.clone(), identity),
+        client: clients.requests,
+        nodes,
+        defaults: settings.defaults,
+        metrics,
+        resync: settings.resync,
+        timeout: settings.reconcile_timeout,
+        kinds: OptionalKinds::default(),
+        failures: Failures::default(),
+    });
+    tasks.spawn("queue", async move {
+        queue::run(worker, meshes, queue, known, settings.concurrency).await;
+        Ok(())
+    });
+    let refreshed = health.clone();
+    tasks.spawn("refresh", async move {
+        let mut ticks = interval(REFRESH);
+        loop {
+            ticks.tick().await;
+            refreshed.refresh_metrics();
+        }
+    });
+    Ok(health)
+}
+
+fn start_watches(
+    clients: &Clients,
+    namespaces: &[String],
+    health: &Health,
+    (meshes, triggers): (&Meshes, &mpsc::Sender<watches::MeshRef>),
+    tasks: &mut Tasks,
+) {
+    let all = [String::new()];
+    let namespaces = if namespaces.is_empty() { &all[..] } else { namespaces };
+    for namespace in namespaces {
+        let watch = |resource: &str| Watch {
+            client: clients.watches.clone(),
+            namespace: namespace.clone(),
+            health: health.watch(resource, namespace),
+            meshes: meshes.clone(),
+            triggers: triggers.clone(),
+        };
+        let of_meshes = watch("pulsemeshes");
+        tasks.spawn(format!("watch-pulsemeshes-{namespace}"), async move {
+            of_meshes.run_meshes().await;
+            Ok(())
+        });
+        for resource in watches::watched() {
+            let watch = watch(&resource.plural);
+            let name = format!("watch-{}-{namespace}", resource.plural);
+            tasks.spawn(name, async move {
+                watch.run_objects(resource).await;
+                Ok(())
+            });
+        }
+    }
+}

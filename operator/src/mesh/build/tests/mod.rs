@@ -1,0 +1,6 @@
+//! Tests of the objects.
+
+mod drains;
+mod restricted;
+mod snapshots;
+mod workload;

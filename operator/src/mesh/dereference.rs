@@ -1,0 +1,184 @@
+//! Reads all that there is of a mesh, in one place: a number of requests that depends neither on
+//! how many objects nor on how many meshes there are. Fresh, never from a cache; decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::ListParams;
+use kube::core::{DeserializeGuard, DynamicObject, TypeMeta};
+use kube::{Api, Client, Error};
+use pulsemesh_crds::PulseMesh;
+use tokio::time::timeout;
+
+use super::names;
+use super::object::{Kind, Object};
+use super::observed::Observed;
+use super::plan::{Identity, Plan, StorePlan};
+use crate::apply;
+use crate::nodes::{NodeRef, Nodes, View};
+
+/// Requests of one mesh at once: enough to hide their latency, few beside other meshes'.
+const READS_AT_ONCE: usize = 6;
+/// Nodes of one store that are asked at once: each is a connection for a moment.
+const NODES_AT_ONCE: usize = 32;
+/// For the answer of one node; one that needs longer says nothing. Longer than its own bound,
+/// within which it listens for the heartbeats of the others.
+const VIEW_TIMEOUT: Duration = Duration::from_secs(26);
+
+/// Reads the mesh itself: `None` where there is none, an error in the guard where its spec can't
+/// be read.
+///
+/// # Errors
+/// When the request fails.
+pub async fn mesh(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> kube::Result<Option<DeserializeGuard<PulseMesh>>> {
+    Api::namespaced(client.clone(), namespace).get_opt(name).await
+}
+
+/// Reads all else; `plan` says which Secrets and nodes matter.
+///
+/// # Errors
+/// When a request to the API server fails. A node that does not answer is no error.
+pub async fn observe<N: Nodes>(
+    client: &Client,
+    nodes: &N,
+    mesh: &Identity,
+    plan: Option<&Plan>,
+    optional_kinds: BTreeSet<Kind>,
+) -> kube::Result<Observed> {
+    let managed = plan.and_then(|plan| match &plan.store {
+        StorePlan::Managed(managed) => Some(managed),
+        _ => None,
+    });
+    let parameters = ListParams::default().labels(&names::all_of(&mesh.name));
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &mesh.namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &mesh.namespace);
+    let (objects, pods, claims, secrets, growable_classes) = tokio::try_join!(
+        objects(client, mesh, &parameters, &optional_kinds),
+        pods.list(&parameters),
+        claims.list(&parameters),
+        secrets(client, mesh, plan),
+        async {
+            if managed.is_none() {
+                return Ok(None);
+            }
+            growable_classes(client).await
+        },
+    )?;
+    let views =
+        if managed.is_some() { views(nodes, mesh, &pods.items).await } else { BTreeMap::new() };
+    Ok(Observed {
+        objects,
+        pods: pods.items,
+        claims: claims.items,
+        secrets,
+        optional_kinds,
+        growable_classes,
+        views,
+    })
+}
+
+async fn objects(
+    client: &Client,
+    mesh: &Identity,
+    parameters: &ListParams,
+    optional_kinds: &BTreeSet<Kind>,
+) -> kube::Result<Vec<Object>> {
+    let known = |kind: &Kind| !kind.is_optional() || optional_kinds.contains(kind);
+    let lists = Kind::ALL.into_iter().filter(known).map(|kind| async move {
+        let listed = apply::api(client, kind, &mesh.namespace).list(parameters).await;
+        let items = match listed {
+            Ok(list) => list.items,
+            // Its definition was taken away a moment ago.
+            Err(Error::Api(status)) if kind.is_optional() && status.is_not_found() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(items.into_iter().map(|value| Object { kind, value: typed(kind, value) }).collect())
+    });
+    let lists: Vec<Vec<Object>> = stream::iter(lists).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(lists.into_iter().flatten().collect())
+}
+
+/// Items of a list don't say what they are.
+fn typed(kind: Kind, mut value: DynamicObject) -> DynamicObject {
+    let resource = kind.resource();
+    let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
+    value.types.get_or_insert(types);
+    value
+}
+
+/// The keys of each Secret that matters; values are dropped here.
+async fn secrets(
+    client: &Client,
+    mesh: &Identity,
+    plan: Option<&Plan>,
+) -> kube::Result<BTreeMap<String, Option<BTreeSet<String>>>> {
+    let Some(plan) = plan else { return Ok(BTreeMap::new()) };
+    let mut wanted: BTreeSet<String> =
+        plan.ingest.mounts.iter().map(|mount| mount.secret.clone()).collect();
+    if matches!(plan.store, StorePlan::Managed(_)) {
+        wanted.insert(names::credentials(&mesh.name));
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), &mesh.namespace);
+    let reads = wanted.into_iter().map(|name| {
+        let api = api.clone();
+        async move {
+            let secret = api.get_opt(&name).await?;
+            let keys = secret.map(|secret| secret.data.unwrap_or_default().into_keys().collect());
+            Ok((name, keys))
+        }
+    });
+    stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await
+}
+
+/// Storage classes whose claims can grow; `None` where they may not be read.
+async fn growable_classes(client: &Client) -> kube::Result<Option<BTreeSet<String>>> {
+    let api: Api<StorageClass> = Api::all(client.clone());
+    match api.list(&ListParams::default()).await {
+        Ok(list) => {
+            let growable = |class: &StorageClass| class.allow_volume_expansion == Some(true);
+            let names = list.items.into_iter().filter(growable).filter_map(|c| c.metadata.name);
+            Ok(Some(names.collect()))
+        }
+        Err(Error::Api(status)) if status.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What each running node of the store says.
+async fn views<N: Nodes>(
+    nodes: &N,
+    mesh: &Identity,
+    pods: &[Pod],
+) -> BTreeMap<String, Result<View, String>> {
+    let running: Vec<NodeRef> = pods.iter().filter_map(|pod| node(mesh, pod)).collect();
+    let asked = running.into_iter().map(|node| async move {
+        let view = match timeout(VIEW_TIMEOUT, nodes.view(&node)).await {
+            Ok(view) => view.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", VIEW_TIMEOUT.as_secs())),
+        };
+        (node.pod, view)
+    });
+    stream::iter(asked).buffer_unordered(NODES_AT_ONCE).collect().await
+}
+
+/// The node in a pod of the store; `None` for other pods, and those that don't run.
+fn node(mesh: &Identity, pod: &Pod) -> Option<NodeRef> {
+    let component = pod.metadata.labels.as_ref()?.get("app.kubernetes.io/component")?;
+    let status = pod.status.as_ref()?;
+    let runs =
+        component == names::Component::Store.as_str() && status.phase.as_deref() == Some("Running");
+    let address = status.pod_ip.as_ref().filter(|_| runs)?.parse().ok()?;
+    Some(NodeRef {
+        namespace: mesh.namespace.clone(),
+        pod: pod.metadata.name.clone()?,
+        address,
+        credentials: names::credentials(&mesh.name),
+    })
+}
