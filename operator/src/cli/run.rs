@@ -42,11 +42,14 @@ const INSTANCE_BITS: u32 = 32;
 /// When it can't start.
 pub(super) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
+    // The driver tells of every session, and each look at a store makes one; what goes wrong with
+    // one is told by whoever asked. A directive of the setting's own comes later and wins.
+    let level = format!("scylla=error,{}", settings.log_level);
     let telemetry = {
         let _entered = runtime.enter();
         telemetry::start(&TelemetrySettings {
             format: settings.log_format,
-            level: &settings.log_level,
+            level: &level,
             service: "pulsemesh-operator",
             version: VERSION,
         })?
