@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use xtask::cassandra::{Cluster, ClusterSettings, Node};
 use xtask::flags;
-use xtask::server::Launch;
+use xtask::server::{Launch, wait_for};
 
 use super::super::context::Context;
 use super::wait_connected;
@@ -33,6 +33,8 @@ const YAML: [(&str, &str); 3] = [
 ];
 /// Longest wait for a node that was started again: it replays its commit log.
 const START_MAX: Duration = Duration::from_secs(300);
+/// Longest wait until a load of 10 million rows is compacted.
+const SETTLE_MAX: Duration = Duration::from_secs(600);
 /// Longest time of a statement; a table is emptied in about a second.
 const STATEMENT_MAX: Duration = Duration::from_secs(120);
 
@@ -109,13 +111,18 @@ impl Database {
         Ok(())
     }
 
-    /// Has the node write what it holds to disk, as it does by itself in time; a node that is not
-    /// ours does it when it will.
-    pub(super) fn flush(&self) -> Result<()> {
-        match self.own {
-            Some(_) => self.node()?.nodetool(&["flush"]).map(|_| ()),
-            None => Ok(()),
+    /// Has the node write what it holds to disk, as it does by itself in time, and waits until it
+    /// has compacted what a load left behind; a node that is not ours does both when it will.
+    pub(super) fn settle(&self) -> Result<()> {
+        if self.own.is_none() {
+            return Ok(());
         }
+        let node = self.node()?;
+        node.nodetool(&["flush"])?;
+        wait_for(SETTLE_MAX, "compaction to end", || {
+            let told = node.nodetool(&["compactionstats"])?;
+            Ok(told.lines().any(|line| line.trim() == "pending tasks: 0"))
+        })
     }
 
     fn has_keyspace(&self, name: &str) -> Result<bool> {

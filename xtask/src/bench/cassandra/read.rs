@@ -24,7 +24,8 @@ const SERVICE: &str = "hot";
 /// Small: the rows come at the rate at which they are stored, as they do for hours on end.
 const LOG_BUDGET: &str = "256MiB";
 
-/// Milliseconds for a page, one request after the other.
+/// Milliseconds for a page, one request after the other, once the database has compacted what the
+/// load left behind: whoever reads while 60,000 rows a second are written shares its processor.
 pub(super) fn run(context: &mut Context, database: &Database) -> Result<Vec<Row>> {
     let rows = if context.smoke { ROWS_SMOKE } else { ROWS };
     database.renew(context)?;
@@ -33,7 +34,7 @@ pub(super) fn run(context: &mut Context, database: &Database) -> Result<Vec<Row>
     let requests = events::live_batches(&[SERVICE], BATCH_PULSES, 16);
     let plan = Plan { requests: Arc::from(requests), ..context.batches(server, "/pulse") };
     let sent = send_plan(server, &plan, BATCH_PULSES, rows)?;
-    database.flush()?;
+    database.settle()?;
     let mut times = ask(server)?;
     times.sort_by(f64::total_cmp);
     let quantile = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
