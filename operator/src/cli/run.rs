@@ -44,7 +44,7 @@ pub(super) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     // The driver tells of every session, and each look at a store makes one; what goes wrong with
     // one is told by whoever asked. A directive of the setting's own comes later and wins.
-    let level = format!("scylla=error,{}", settings.log_level);
+    let level = format!("scylla=off,{}", settings.log_level);
     let telemetry = {
         let _entered = runtime.enter();
         telemetry::start(&TelemetrySettings {
