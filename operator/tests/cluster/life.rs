@@ -75,7 +75,9 @@ async fn a_trial_with_the_embedded_store_accepts_and_tells() -> Result<()> {
     let bed = Bed::with_operator("trial").await?;
     bed.apply_mesh("  store: {embedded: {}}\n")?;
     bed.wait_ready(READY_MAX).await?;
-    bed.post_one("trial").await?;
+    // The node learns of the pod's address a moment after the operator does.
+    bed.wait("the pulse to be accepted", SOON, async || bed.post_one("trial").await.map(Some))
+        .await?;
     bed.wait("the pulse to be told", SOON, async || {
         Ok((bed.read("trial").await?.len() == 1).then_some(()))
     })

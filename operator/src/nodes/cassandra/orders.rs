@@ -17,6 +17,7 @@ const NOTES: &str = ".pulsemesh";
 const BEGIN: &str = r#"
 notes=$1 text=$2; shift 2
 for root; do [ -d "$root" ] && break; done
+command -v flock >/dev/null || { echo 'the image has no flock' >&2; exit 1; }
 mkdir -p "$root/$notes" && cd "$root/$notes" || exit 3
 "#;
 

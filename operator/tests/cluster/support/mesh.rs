@@ -15,8 +15,8 @@ use super::Bed;
 /// The mesh of a namespace.
 pub(crate) const MESH: &str = "demo";
 /// The least that a user writes, and the pods' share of a machine with two cores.
-pub(crate) const SMALL: &str = "\
-  ingest: {replicas: 2, resources: {requests: {cpu: 10m, memory: 32Mi}}}
+pub(crate) const SMALL: &str =
+    "  ingest: {replicas: 2, resources: {requests: {cpu: 10m, memory: 32Mi}}}
   store:
     cassandra:
       nodes: 1
