@@ -18,19 +18,25 @@ pub(super) fn programs() -> Result<Step> {
     Ok(Step::program("programs", &own, "cluster build").within(40))
 }
 
-/// All tests, or those whose names hold the word.
-pub(super) fn step(word: &str) -> Result<Step> {
+/// What the whole run tries: that the API server takes the definitions and refuses what it must,
+/// and that a mesh which the operator's chart looks after accepts and tells a pulse. The others
+/// are not all sound yet: `cargo xtask test cluster` runs every one.
+pub(super) const SOUND: [&str; 2] = ["definitions::", "life::a_trial"];
+
+/// The tests whose names hold one of the words; without a word all.
+pub(super) fn step(words: &[&str]) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?.display().to_string();
     let mut step = Step::program("cluster", "/bin/sh", "-c").within(40);
-    step.arguments.extend([script(word), "sh".to_owned(), own]);
+    step.arguments.extend([script(words), "sh".to_owned(), own]);
     Ok(step)
 }
 
 /// What is missing is told before anything is built.
-fn script(word: &str) -> String {
+fn script(words: &[&str]) -> String {
     let cargo = env!("CARGO");
     // No test's name holds a quote.
-    let word = word.replace('\'', "");
+    let quoted = |word: &&str| format!(" '{}'", word.replace('\'', ""));
+    let words: String = words.iter().map(quoted).collect();
     format!(
         "set -e\n\
          \"$1\" cluster check\n\
@@ -40,7 +46,7 @@ fn script(word: &str) -> String {
          load=$(for file in {IMAGES}/*.tar; do printf ' --load %s' \"$file\"; done)\n\
          exec \"$1\" cluster --dir {DIR} run $load -- \
            '{cargo}' test {WHOLE} --offline --test cluster -- \
-           --ignored --test-threads=1 '{word}'\n"
+           --ignored --test-threads=1{words}\n"
     )
 }
 
@@ -49,8 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_narrows_the_tests() {
-        let script = script("re'fused");
-        assert!(script.contains("--test-threads=1 'refused'"), "{script}");
+    fn words_narrow_the_tests() {
+        let narrowed = script(&["re'fused", "life"]);
+        assert!(narrowed.contains("--test-threads=1 'refused' 'life'\n"), "{narrowed}");
+        assert!(script(&[]).contains("--test-threads=1\n"));
     }
 }
