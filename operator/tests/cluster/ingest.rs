@@ -47,7 +47,8 @@ async fn another_image_is_rolled_out_without_a_failed_request() -> Result<()> {
     bed.wait_rows("rolled", posted.accepted).await
 }
 
-/// There is no metrics server: the autoscaler holds its minimum.
+/// There is no metrics server: the autoscaler holds its minimum, and what it does when there is
+/// load is done by hand.
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn an_autoscaler_takes_over_and_gives_back_without_a_step() -> Result<()> {
@@ -59,6 +60,8 @@ async fn an_autoscaler_takes_over_and_gives_back_without_a_step() -> Result<()> 
     })
     .await?;
     bed.wait_ingest(3, READY_MAX).await?;
+    bed.kubectl(&["scale", "deployment", &names::ingest(MESH), "--replicas=4"])?;
+    bed.wait_ingest(4, READY_MAX).await?;
     let deployment = bed.api::<Deployment>().get(&names::ingest(MESH)).await?;
     let owner = deployment.metadata.managed_fields.unwrap_or_default().into_iter().find(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| fields.0.to_string());

@@ -76,7 +76,7 @@ async fn three_nodes_roll_lose_one_grow_and_shrink_without_a_lost_pulse() -> Res
         bed.wait_rows("killed", posted.accepted).await?;
     }
     refuses_fewer_nodes_than_replicas(&bed).await?;
-    keeps_what_was_accepted_while_the_store_was_down(&bed).await
+    Box::pin(keeps_what_was_accepted_while_the_store_was_down(&bed)).await
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -12,7 +12,7 @@ use xtask::client::{Client, Request};
 use xtask::events::live_pulse;
 
 use super::Bed;
-use super::mesh::{MESH, SOON};
+use super::mesh::{MESH, READY_MAX, SOON};
 
 /// A page of what the API tells.
 const PAGE: usize = 1000;
@@ -50,7 +50,10 @@ impl Bed {
 
     /// Waits until the database has as many rows of a service as were accepted, and no more.
     pub(crate) async fn wait_rows(&self, service: &str, accepted: u64) -> Result<()> {
-        let session = self.session().await?;
+        // The store may come later than what it is to hold.
+        let session = self
+            .wait("a session with the store", READY_MAX, async || self.session().await.map(Some))
+            .await?;
         let found = self
             .wait(&format!("{accepted} rows of {service}"), SOON, async || {
                 let rows = self.rows(&session, service).await?;
