@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
+use rustix::process::Signal;
 use scylla::client::session::Session;
 use scylla::statement::{Consistency, Statement};
 use tempfile::TempDir;
@@ -29,8 +30,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 const CONNECTED_MAX: Duration = Duration::from_secs(180);
 /// Longest wait until a keyspace is dropped on all nodes; one that can't agree never does.
 const DROP_MAX: Duration = Duration::from_secs(30);
-/// How often it is tried. A node trips in about one of three.
-const DROPS_MAX: usize = 5;
+/// Longest that a node works on a write.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
 /// How much larger a server may be after a fault than before it: what its bounded windows and
 /// batches take when they are full.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
@@ -141,23 +142,16 @@ impl Bed {
         })
     }
 
-    /// Drops the keyspace with all that is in it. A node that is written to meanwhile may trip
-    /// over a table that it has just taken away, and is left half way: it then says so, agrees
-    /// with nobody on the schema, and only a restart helps. So that is what is done.
-    pub(crate) fn drop_keyspace(&self) -> Result<()> {
-        let mut outcome = self.drop_once();
-        for _ in 1..DROPS_MAX {
-            if outcome.is_ok() {
-                break;
-            }
-            for node in self.cluster.nodes() {
-                node.kill()?;
-                node.start()?;
-                node.wait_sees(self.cluster.nodes().len(), UP_MAX)?;
-            }
-            outcome = self.drop_once();
-        }
-        outcome
+    /// Drops the keyspace with all that is in it, between two requests of a server that goes on
+    /// as soon as it is gone. A node that is written to meanwhile may trip over a table that it
+    /// has just taken away; it then agrees with nobody on the schema until it is restarted.
+    pub(crate) fn drop_keyspace(&self, server: &Server) -> Result<()> {
+        server.signal(Signal::STOP)?;
+        // What was under way is answered within the nodes' own time-out of writes.
+        std::thread::sleep(UNDER_WAY_MAX);
+        let dropped = self.drop_once();
+        server.signal(Signal::CONT)?;
+        dropped
     }
 
     /// Drops the keyspace and waits until all nodes know.

@@ -20,7 +20,7 @@ fn a_keyspace_that_is_dropped_under_load_is_made_anew_and_what_comes_then_is_sto
     connected(&server)?;
     let flow = Flow::start(server.listen(), "durable", 0)?;
     bed.settled(&server)?;
-    bed.drop_keyspace()?;
+    bed.drop_keyspace(&server)?;
     let dropped = Instant::now();
     bed.settled(&server)?;
     // Some of what is stored now may have been acknowledged before; more is sent after.
