@@ -6,4 +6,5 @@ pub mod process;
 pub mod stop;
 pub mod tasks;
 pub mod telemetry;
+pub mod units;
 pub mod version;

@@ -4,8 +4,8 @@ use crate::pulse::BATCH_EVENTS_MAX;
 
 use super::error::Problem;
 use super::table::Values;
-use super::units::{size_text, time_text};
 use super::{Listen, Settings, StoreChoice, checks_cassandra};
+use pulsemesh_runtime::units::{size_text, time_text};
 
 /// Combinations under which the process would refuse what it says that it accepts.
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::units;
+use pulsemesh_runtime::units;
 
 /// One setting. Everything that is said of it anywhere comes from here.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::definition::{Definition, Fallback, Kind};
 use super::table::Values;
-use super::units;
 use super::value::{Source, Value};
+use pulsemesh_runtime::units;
 
 /// TOML that sets every setting to the value in effect; a comment names each source.
 pub fn effective_toml(values: &Values) -> String {

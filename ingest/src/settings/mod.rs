@@ -17,7 +17,6 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod tests_cassandra;
-mod units;
 mod value;
 
 use std::collections::BTreeMap;
@@ -274,5 +273,5 @@ pub fn from_toml(name: &Path, text: &str) -> Result<Settings, SettingsError> {
 
 /// A time as settings write it, such as `1h30m`; `None`: it is none.
 pub fn parse_time(text: &str) -> Option<Duration> {
-    units::time(text)
+    pulsemesh_runtime::units::time(text)
 }

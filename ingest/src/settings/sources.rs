@@ -6,8 +6,8 @@ use super::definition::{Definition, Fallback};
 use super::error::nearest;
 use super::file::FileValues;
 use super::table::{DEFINITIONS, Values};
-use super::units;
 use super::value::{Source, Value};
+use pulsemesh_runtime::units;
 
 /// Starts the name of every variable of ours.
 const PREFIX: &str = "PULSEMESH_";

@@ -9,7 +9,8 @@ use pulsemesh_runtime::telemetry::check_level;
 
 use super::definition::{Definition, Fallback, Kind};
 use super::error::{Problem, nearest};
-use super::{nodes, units};
+use super::nodes;
+use pulsemesh_runtime::units;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,9 +68,9 @@ pub(super) fn claim_bytes_min(settings: &Settings) -> u64 {
 /// of twice the log's budget, which the definition demands, is always enough.
 pub(super) fn suit_to_claim(settings: &mut Settings, claim_bytes: u64, log_bytes: u64) {
     let letters = (log_bytes / 4).clamp(MIB, 256 * MIB);
-    settings.suit("dead-letter-budget", super::units::size_text(letters / MIB * MIB));
+    settings.suit("dead-letter-budget", pulsemesh_runtime::units::size_text(letters / MIB * MIB));
     let free = (claim_bytes / 20).clamp(16 * MIB, 1024 * MIB) / MIB * MIB;
-    settings.suit("disk-free-min", super::units::size_text(free));
+    settings.suit("disk-free-min", pulsemesh_runtime::units::size_text(free));
     if !settings.is_set("idempotency-keys-max") {
         let taken = budgets(settings)
             .saturating_add(SPARE_SEGMENTS.saturating_mul(segment_bytes(settings)))

@@ -11,7 +11,9 @@ use pulsemesh_crds::ingest::{Ack, Ingest, Overflow, Storage};
 use super::problems::Problems;
 use super::settings::Settings;
 use super::store::StoreRead;
-use super::{Defaults, capacity, pod, promise, units};
+use pulsemesh_runtime::units;
+
+use super::{Defaults, capacity, pod, promise};
 use crate::mesh::names::{ADMIN_PORT, HTTP_PORT};
 use crate::mesh::plan::{IngestPlan, Replicas, StorePlan};
 

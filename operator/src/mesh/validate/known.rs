@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pulsemesh_runtime::telemetry::check_level;
 
-use super::units;
+use pulsemesh_runtime::units;
 
 /// A setting of the ingest.
 #[derive(Debug, Clone, Copy)]

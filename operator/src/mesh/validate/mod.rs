@@ -12,7 +12,6 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
-mod units;
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::known::{self, By};
 use super::problems::Problems;
-use super::units;
+use pulsemesh_runtime::units;
 
 /// Where a user adds settings.
 const FIELD: &str = "spec.ingest.settings";

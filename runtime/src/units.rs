@@ -24,21 +24,21 @@ const TIMES: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A whole number; `_` may part its digits.
-pub(super) fn count(text: &str) -> Option<u64> {
+pub fn count(text: &str) -> Option<u64> {
     let digits = text.replace('_', "");
     let plain = !text.starts_with('_') && digits.bytes().all(|byte| byte.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
 }
 
 /// A number of bytes, such as `64MiB`, `64Mi`, `67108864`; case does not matter.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text);
     let (_, factor) = SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     count(number)?.checked_mul(*factor)
 }
 
 /// A time, such as `100ms`, `1h30m`, `7d`. A number needs its unit, but for `0`.
-pub(super) fn time(text: &str) -> Option<Duration> {
+pub fn time(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -64,7 +64,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// A number of bytes in the largest unit that divides it.
-pub(super) fn size_text(bytes: u64) -> String {
+pub fn size_text(bytes: u64) -> String {
     let whole = SIZES[..4].iter().find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor));
     match whole {
         Some((unit, factor)) => format!("{}{unit}", bytes / factor),
@@ -73,7 +73,7 @@ pub(super) fn size_text(bytes: u64) -> String {
 }
 
 /// A time in the largest unit that divides it, from days to milliseconds.
-pub(super) fn time_text(time: Duration) -> String {
+pub fn time_text(time: Duration) -> String {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let whole =
         TIMES.iter().find(|(_, factor)| milliseconds != 0 && milliseconds.is_multiple_of(*factor));
