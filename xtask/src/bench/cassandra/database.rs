@@ -121,7 +121,7 @@ impl Database {
         node.nodetool(&["flush"])?;
         wait_for(SETTLE_MAX, "compaction to end", || {
             let told = node.nodetool(&["compactionstats"])?;
-            Ok(told.lines().any(|line| line.trim() == "pending tasks: 0"))
+            Ok(is_compacted(&told))
         })
     }
 
@@ -147,6 +147,34 @@ impl Database {
     }
 }
 
+/// Whether `nodetool compactionstats` tells of nothing left to do: `pending tasks: 0` until
+/// Cassandra 4, `pending tasks                0` from 5 on, when nothing runs beside.
+fn is_compacted(told: &str) -> bool {
+    let pending = told.lines().find_map(|line| line.trim().strip_prefix("pending tasks"));
+    let count = pending.map(|rest| rest.trim_start_matches(|c: char| !c.is_ascii_digit()));
+    count.is_some_and(|count| count.trim() == "0")
+}
+
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_compacted;
+
+    #[test]
+    fn compaction_has_ended_when_no_task_is_pending_in_either_version() {
+        let ended = [
+            "pending tasks: 0\n",
+            "concurrent compactors                 2\npending tasks                         0\n",
+        ];
+        for told in ended {
+            assert!(is_compacted(told), "{told}");
+        }
+        let busy = ["pending tasks: 3\n- a.b: 3\n", "pending tasks       10\n", "", "no such node"];
+        for told in busy {
+            assert!(!is_compacted(told), "{told}");
+        }
+    }
 }
