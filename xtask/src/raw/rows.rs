@@ -52,7 +52,7 @@ impl Spread {
         Partition {
             service: SERVICES[(turn % services) as usize],
             bucket_ms: time_ms / BUCKET_MS * BUCKET_MS,
-            shard: ((slice << self.log2) + place) as i16,
+            shard: ((slice << self.log2) + place) as i32,
         }
     }
 }
@@ -62,7 +62,7 @@ impl Spread {
 pub(super) struct Partition {
     pub(super) service: &'static str,
     pub(super) bucket_ms: u64,
-    pub(super) shard: i16,
+    pub(super) shard: i32,
 }
 
 /// A row of `pulse_events_by_service`.

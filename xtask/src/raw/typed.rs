@@ -15,7 +15,7 @@ pub(super) struct TypedEvent {
     tenant: String,
     service_name: String,
     bucket: CqlTimestamp,
-    shard: i16,
+    shard: i32,
     event_time: CqlTimestamp,
     event_id: Uuid,
     received_at: CqlTimestamp,
@@ -71,7 +71,7 @@ pub(super) struct TypedId {
     event_id: Uuid,
     service_name: String,
     event_time: CqlTimestamp,
-    shard: i16,
+    shard: i32,
     #[scylla(rename = "[ttl]")]
     ttl: i32,
     #[scylla(rename = "[timestamp]")]

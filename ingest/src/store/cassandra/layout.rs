@@ -8,11 +8,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Length of a bucket, in milliseconds of event time. Never changes: it is part of every key.
 pub const BUCKET_MS: i64 = 10 * 60 * 1000;
-/// Most slices, as a power of two: 600,000 ms is 2^6 times a whole number, so that every slice
-/// begins at a whole millisecond.
-pub const SLICES_LOG2_MAX: u8 = 6;
-/// Most partitions side by side in a slice, as a power of two. With all slices the highest shard
-/// number is 16,383, which a `smallint` holds.
+/// Most slices, as a power of two: about half a second each, in which eight partitions that may
+/// hold 50,000 rows get them at 700,000 rows a second.
+pub const SLICES_LOG2_MAX: u8 = 10;
+/// Most partitions side by side in a slice, as a power of two.
 pub const SPREAD_LOG2_MAX: u8 = 8;
 
 /// Hour of the receive time, in milliseconds: the part of an id's place that its time gives.
@@ -86,26 +85,38 @@ impl Layout {
         1 << self.spread_log2
     }
 
-    /// How long a slice is, in milliseconds of event time.
-    pub fn slice_ms(self) -> i64 {
-        BUCKET_MS >> self.slices_log2
+    /// Where a slice begins, in milliseconds behind the start of its bucket. Of more than 64
+    /// slices most begin between two milliseconds: at the first whole one.
+    pub fn slice_start_ms(self, slice: u16) -> i64 {
+        (i64::from(slice) * BUCKET_MS + i64::from(self.slices()) - 1) >> self.slices_log2
     }
 
     /// The slice of its bucket that an event time lies in.
     pub fn slice_of(self, event_time_ms: i64) -> u16 {
-        (event_time_ms.rem_euclid(BUCKET_MS) / self.slice_ms()) as u16
+        (event_time_ms.rem_euclid(BUCKET_MS) << self.slices_log2).div_euclid(BUCKET_MS) as u16
+    }
+
+    /// How a slice is named in the list of buckets: by the last of the shortest slices that it
+    /// covers. Read from the highest, nothing that covers a time comes behind what begins later.
+    pub fn mark_of(self, slice: u16) -> i16 {
+        (((slice + 1) << (SLICES_LOG2_MAX - self.slices_log2)) - 1) as i16
+    }
+
+    /// The slice of a mark.
+    pub fn slice_of_mark(self, mark: i16) -> u16 {
+        (mark as u16 & ((1 << SLICES_LOG2_MAX) - 1)) >> (SLICES_LOG2_MAX - self.slices_log2)
     }
 
     /// The shard of a row.
-    pub fn shard_of(self, event_time_ms: i64, id: Uuid) -> i16 {
+    pub fn shard_of(self, event_time_ms: i64, id: Uuid) -> i32 {
         let place = hash(id) & u64::from(self.spread() - 1);
-        (self.slice_of(event_time_ms) * self.spread() + place as u16) as i16
+        self.shards_of_slice(self.slice_of(event_time_ms)).start + place as i32
     }
 
     /// The shards in which rows of this layout with an event time in this slice of it lie.
-    pub fn shards_of_slice(self, slice: u16) -> Range<i16> {
-        let first = slice * self.spread();
-        first as i16..(first + self.spread()) as i16
+    pub fn shards_of_slice(self, slice: u16) -> Range<i32> {
+        let first = i32::from(slice) * i32::from(self.spread());
+        first..first + i32::from(self.spread())
     }
 }
 
@@ -187,8 +198,12 @@ mod tests {
             let shard = layout.shard_of(time, id);
             prop_assert!(shard >= 0);
             prop_assert!(layout.shards_of_slice(layout.slice_of(time)).contains(&shard));
-            let start = bucket_of(time) + i64::from(layout.slice_of(time)) * layout.slice_ms();
-            prop_assert!((start..start + layout.slice_ms()).contains(&time));
+            let slice = layout.slice_of(time);
+            let start = |slice| bucket_of(time) + layout.slice_start_ms(slice);
+            prop_assert!((start(slice)..start(slice + 1)).contains(&time));
+            prop_assert_eq!(layout.slice_of_mark(layout.mark_of(slice)), slice);
+            let finest = Layout::new(SLICES_LOG2_MAX, 0);
+            prop_assert!(layout.mark_of(slice) >= finest.mark_of(finest.slice_of(time)));
         }
 
         #[test]

@@ -89,7 +89,7 @@ impl Ids<'_> {
         let from = PagingState::start();
         let (result, _) = page(&self.live.session, (statement, 1), values, from).await?;
         let entry =
-            result.maybe_first_row::<(&str, CqlTimestamp, i16)>().map_err(not_understood)?;
+            result.maybe_first_row::<(&str, CqlTimestamp, i32)>().map_err(not_understood)?;
         let Some((service, event_time, shard)) = entry else { return Ok(None) };
         let series = Series { live: self.live, tenant: self.tenant, service };
         series.row(event_time.0, shard, self.id).await

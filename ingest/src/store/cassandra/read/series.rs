@@ -40,10 +40,10 @@ impl Source for Series<'_> {
         let values = (self.tenant, self.service, newest, oldest);
         let (result, rest) = page(&self.live.session, (statement, items), values, from).await?;
         let rows = result.rows::<(CqlTimestamp, i16, i16)>().map_err(not_understood)?;
-        let laid = |(bucket, slice, code): (CqlTimestamp, i16, i16)| Laid {
+        let laid = |(bucket, mark, code): (CqlTimestamp, i16, i16)| Laid {
             bucket_ms: bucket.0,
             layout: Layout::from_code(code as u16),
-            slice: slice as u16,
+            slice: Layout::from_code(code as u16).slice_of_mark(mark),
         };
         let items = rows.map(|row| row.map(laid)).collect::<Result<_, _>>();
         Ok(Answer { items: items.map_err(not_understood)?, rest })
@@ -73,7 +73,7 @@ impl Series<'_> {
     pub(super) async fn row(
         &self,
         event_time_ms: i64,
-        shard: i16,
+        shard: i32,
         id: Uuid,
     ) -> Result<Option<Row>, ReadError> {
         let statement = &self.live.statements.select_event;

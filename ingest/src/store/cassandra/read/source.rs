@@ -21,7 +21,7 @@ pub(super) struct Answer<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) bucket_ms: i64,
-    pub(super) shard: i16,
+    pub(super) shard: i32,
     pub(super) range: Range,
 }
 
@@ -33,9 +33,27 @@ pub(super) struct Laid {
     pub(super) slice: u16,
 }
 
+impl Laid {
+    /// The first event time of the slice, in milliseconds since 1970.
+    pub(super) fn begins_ms(self) -> i64 {
+        self.bucket_ms.saturating_add(self.layout.slice_start_ms(self.slice))
+    }
+
+    /// Behind its last event time.
+    pub(super) fn ends_ms(self) -> i64 {
+        self.bucket_ms.saturating_add(self.layout.slice_start_ms(self.slice + 1))
+    }
+
+    /// The partitions that have its rows.
+    pub(super) fn shards(self) -> std::ops::Range<i32> {
+        self.layout.shards_of_slice(self.slice)
+    }
+}
+
 /// One service of one tenant: neither can be changed between two reads.
 pub(super) trait Source: Sync {
-    /// Buckets that begin in `[oldest_ms, newest_ms]`, newest first, at most `items`.
+    /// Slices that have rows, of buckets that begin in `[oldest_ms, newest_ms]`: what ends latest
+    /// first, at most `items`.
     fn buckets(
         &self,
         begin: (i64, i64),

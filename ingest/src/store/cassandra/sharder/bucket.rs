@@ -15,11 +15,12 @@ const PARTITION_BYTES: u64 = 50_000 * ROW_BYTES;
 const FULL_BYTES: u64 = 60_000 * ROW_BYTES;
 /// The same in a bucket that has passed, which begins with one partition and may need every step.
 const PASSED_FULL_BYTES: u64 = 40_000 * ROW_BYTES;
-/// What they may get in each further layout. A bucket needs four of them at most, so that a
-/// partition which all of them share stays below 100,000 rows.
-const STEP_BYTES: u64 = 12_000 * ROW_BYTES;
-/// How much further a step spreads, as a power of two.
+/// What they may get in each further layout, so that a partition which several of them share
+/// stays below 100,000 rows.
+const STEP_BYTES: u64 = 8_000 * ROW_BYTES;
+/// How much further a step spreads, and how much finer it cuts, as powers of two.
 const STEP_LOG2: u8 = 3;
+
 /// Partitions side by side before there are slices, as a power of two: the newest rows are read
 /// from as many.
 const SPREAD_LOG2: u8 = 3;
@@ -29,8 +30,10 @@ const SPREAD_LOG2: u8 = 3;
 const STATE: usize = 0;
 const LOAD: usize = 1;
 const FULLEST: usize = 2;
-/// In the slot of a slice.
+/// In the slot of a slice: the load since it was widened, and by how much that was, as a power
+/// of two.
 const SLICE_LOAD: usize = 0;
+const SLICE_WIDER: usize = 1;
 
 /// The layout that a rate asks for. One that rises is met with four times as many partitions at
 /// each step, so that a start from nothing leaves half as many layouts behind.
@@ -65,45 +68,62 @@ pub(super) fn place(slot: &Slot, slices: &Sketch, key: u64, pulse: Pulse) -> Lay
     if least != state.layout {
         state = state.change(slot, least);
     }
-    let layout = state.layout;
     let load = slot.add(LOAD, pulse.load);
-    let in_slice = if layout.slices() == 1 {
-        load
-    } else {
-        let slice =
-            u64::from(layout.code()) << 16 | u64::from(layout.slice_of(pulse.event_time_ms));
-        slices.slot(mix(key, slice), pulse.now_s).add(SLICE_LOAD, pulse.load)
-    };
-    // A thread that comes between may set less; the next pulse of the slice mends it.
-    if in_slice > slot.get(FULLEST) {
-        slot.set(FULLEST, in_slice);
+    if state.layout.slices() == 1 {
+        return state.grown(slot, pulse, load).layout;
     }
-    let may_have = state.left(pulse).saturating_mul(u64::from(layout.spread()));
-    if in_slice.saturating_mul(pulse.writers) <= may_have {
-        return layout;
+    let layout = state.layout;
+    let slice = u64::from(layout.code()) << 16 | u64::from(layout.slice_of(pulse.event_time_ms));
+    let in_slice = Widened { slot: slices.slot(mix(key, slice), pulse.now_s), layout };
+    in_slice.place(state, slot, pulse, load)
+}
+
+/// A slice that may be spread further than the others of its bucket: it alone, as what comes all
+/// at once or with one event time says nothing of what comes next.
+#[derive(Debug, Clone, Copy)]
+struct Widened<'s> {
+    slot: &'s Slot,
+    /// Of the bucket.
+    layout: Layout,
+}
+
+impl Widened<'_> {
+    fn place(self, state: State, bucket: &Slot, pulse: Pulse, load: u64) -> Layout {
+        let wider = self.slot.get(SLICE_WIDER);
+        let layout = self.widened(wider);
+        let in_slice = self.slot.add(SLICE_LOAD, pulse.load);
+        // A thread that comes between may set less; the next pulse of the slice mends it.
+        if wider == 0 && in_slice > bucket.get(FULLEST) {
+            bucket.set(FULLEST, in_slice);
+        }
+        let each = if wider == 0 { state.left(pulse) } else { STEP_BYTES };
+        if !is_over(in_slice, each, layout, pulse) {
+            return layout;
+        }
+        let one = wider > 0 || in_slice > load / 2 || layout.slices_log2() == SLICES_LOG2_MAX;
+        if !one {
+            return state.change(bucket, finer(layout)).layout;
+        }
+        let next = wider + u64::from(STEP_LOG2);
+        if self.widened(next) != layout && self.slot.replace(SLICE_WIDER, wider, next) {
+            self.slot.set(SLICE_LOAD, 0);
+        }
+        self.widened(self.slot.get(SLICE_WIDER))
     }
-    match stepped(layout, in_slice > load / 2) {
-        Some(next) => state.change(slot, next).layout,
-        None => layout,
+
+    fn widened(self, by_log2: u64) -> Layout {
+        let spread = u64::from(self.layout.spread_log2()) + by_log2;
+        Layout::new(self.layout.slices_log2(), spread.min(SPREAD_LOG2_MAX.into()) as u8)
     }
 }
 
-/// The next layout where a slice has become too full; `one` says that it has most of the bucket.
-fn stepped(layout: Layout, one: bool) -> Option<Layout> {
-    let (slices, spread) = (layout.slices_log2(), layout.spread_log2());
-    let wider = Layout::new(slices, spread.saturating_add(STEP_LOG2));
-    let finer = Layout::new(slices.saturating_add(STEP_LOG2), spread);
-    let next = if spread < SPREAD_LOG2 {
-        Layout::new(slices, SPREAD_LOG2)
-    } else if slices == 0 {
-        // Whether it is one slice or all is known only where there are several.
-        finer
-    } else if spread < SPREAD_LOG2_MAX && (one || slices == SLICES_LOG2_MAX) {
-        wider
-    } else {
-        finer
-    };
-    (next != layout).then_some(next)
+fn finer(layout: Layout) -> Layout {
+    Layout::new(layout.slices_log2().saturating_add(STEP_LOG2), layout.spread_log2())
+}
+
+/// Whether a slice's partitions have got more than so many bytes each, from all writers.
+fn is_over(in_slice: u64, each: u64, layout: Layout, pulse: Pulse) -> bool {
+    in_slice.saturating_mul(pulse.writers) > each.saturating_mul(u64::from(layout.spread()))
 }
 
 /// A bucket's layout, and what earlier ones may have put into one of its partitions.
@@ -121,6 +141,20 @@ impl State {
 
     fn of(word: u64) -> Self {
         Self { word, layout: Layout::from_code(word as u16), filled: word >> 16 }
+    }
+
+    /// What to go on with in a bucket of one slice that has got so much: only where there are
+    /// several it can be known whether one of them gets all.
+    fn grown(self, slot: &Slot, pulse: Pulse, load: u64) -> Self {
+        if load > slot.get(FULLEST) {
+            slot.set(FULLEST, load);
+        }
+        if !is_over(load, self.left(pulse), self.layout, pulse) {
+            return self;
+        }
+        let spread = self.layout.spread_log2() < SPREAD_LOG2;
+        let next = if spread { Layout::new(0, SPREAD_LOG2) } else { finer(self.layout) };
+        self.change(slot, next)
     }
 
     /// What each partition of a slice may get in this layout.
@@ -159,20 +193,43 @@ mod tests {
         check(600, 1, 8);
         check(700, 2, 8);
         check(10_000, 16, 8);
-        check(100_000, 64, 32);
-        check(u64::MAX >> 20, 64, 256);
+        check(100_000, 256, 8);
+        check(600_000, 1024, 8);
+        check(1_200_000, 1024, 16);
+        check(u64::MAX >> 20, 1024, 256);
     }
 
     #[test]
-    fn steps_end_where_nothing_can_be_spread_further() {
-        for one in [false, true] {
-            let mut layout = Layout::ONE;
-            let mut steps = 0;
-            while let Some(next) = stepped(layout, one) {
-                assert_eq!(next, layout.joined(next), "it only grows");
-                (layout, steps) = (next, steps + 1);
+    fn a_slice_that_gets_all_is_spread_alone_until_nothing_is_left_to_spread() {
+        let (buckets, slices) = (Sketch::new(600), Sketch::new(600));
+        let of = |event_time_ms, load| {
+            let (now_s, writers, least) = (1, 1, Layout::new(7, 3));
+            let pulse = Pulse { event_time_ms, load, least, passed: false, writers, now_s };
+            place(buckets.slot(1, 1), &slices, 1, pulse)
+        };
+        let mut seen = vec![of(0, 1)];
+        for _ in 0..100_000 {
+            let layout = of(0, 200 * ROW_BYTES);
+            if seen.last() != Some(&layout) {
+                seen.push(layout);
             }
-            assert_eq!((layout, steps), (Layout::new(6, 8), 5));
         }
+        assert_eq!(seen, [Layout::new(7, 3), Layout::new(7, 6), Layout::new(7, 8)]);
+        assert_eq!(of(500_000, 1), Layout::new(7, 3), "another slice stays as it was");
+    }
+
+    #[test]
+    fn a_bucket_whose_slices_all_get_too_much_is_cut_finer() {
+        let (buckets, slices) = (Sketch::new(600), Sketch::new(600));
+        let mut last = Layout::ONE;
+        for number in 0..200_000 {
+            let (event_time_ms, load) = (number % 600 * 1_000, 500 * ROW_BYTES);
+            let (least, passed, writers, now_s) = (Layout::ONE, true, 1, 1);
+            let pulse = Pulse { event_time_ms, load, least, passed, writers, now_s };
+            let layout = place(buckets.slot(1, 1), &slices, 1, pulse);
+            assert!(layout.slices() >= last.slices(), "it only grows");
+            last = layout;
+        }
+        assert_eq!(last.slices_log2(), SLICES_LOG2_MAX);
     }
 }

@@ -24,6 +24,10 @@ const ROW_BYTES: u64 = 500;
 /// How late a pulse may come and be one of the stream that the rate measures. What comes later is
 /// sent again or filled in: how fast it comes tells nothing of how much there is for one bucket.
 const LATE_MS: i64 = 15 * 60 * 1000;
+/// How long a service or a bucket that gets nothing is known: as long as a bucket lasts.
+const IDLE_S: u32 = 600;
+/// The same of a slice. There are many, and nearly all that comes for one comes at once.
+const SLICE_IDLE_S: u32 = 120;
 
 /// Measures rates and gives layouts, so that no partition gets much over 50,000 rows or 25 MB,
 /// and none over 100,000 or 50 MB: a bucket that has grown has had several layouts, and its
@@ -62,9 +66,9 @@ impl Sharder {
             clock,
             seed,
             writers: AtomicU32::new(1),
-            services: Sketch::new(),
-            buckets: Sketch::new(),
-            slices: Sketch::new(),
+            services: Sketch::new(IDLE_S),
+            buckets: Sketch::new(IDLE_S),
+            slices: Sketch::new(SLICE_IDLE_S),
         }
     }
 

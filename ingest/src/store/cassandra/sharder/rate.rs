@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_known_within_its_window_and_halves_in_two_minutes() {
-        let sketch = Sketch::new();
+        let sketch = Sketch::new(600);
         let slot = sketch.slot(7, 0);
         let at = |second: i64, load| measure(slot, second * 1_000_000, load);
         assert_eq!(at(3, 1_000), Rate { per_window: 1_000, rises: true });

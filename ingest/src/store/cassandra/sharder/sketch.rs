@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// are counted in hundreds, so that five of them in one group are rare.
 const GROUPS: usize = 2_048;
 const WAYS: usize = 4;
-/// A key that did not come for so long gives its slot to the next.
-const IDLE_S: u32 = 600;
 
 /// Counters of one key, or of those that share them.
 #[derive(Debug, Default)]
@@ -36,12 +34,14 @@ struct Group {
 #[derive(Debug)]
 pub(super) struct Sketch {
     groups: Box<[Group]>,
+    /// A key that did not come for so long gives its slot to the next, in seconds.
+    idle_s: u32,
 }
 
 impl Sketch {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(idle_s: u32) -> Self {
         let group = || Group { ways: array::from_fn(|_| Slot::default()), others: Slot::default() };
-        Self { groups: std::iter::repeat_with(group).take(GROUPS).collect() }
+        Self { groups: std::iter::repeat_with(group).take(GROUPS).collect(), idle_s }
     }
 
     /// The counters of a key.
@@ -55,18 +55,18 @@ impl Sketch {
                 slot.touch(now_s);
                 slot
             }
-            None => group.admit(key, now_s),
+            None => group.admit(key, now_s, self.idle_s),
         }
     }
 }
 
 impl Group {
-    fn admit(&self, key: u64, now_s: u32) -> &Slot {
-        if self.others.is_idle(now_s) {
+    fn admit(&self, key: u64, now_s: u32, idle_s: u32) -> &Slot {
+        if self.others.is_idle(now_s, idle_s) {
             self.others.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             self.others.seen_s.store(now_s, Ordering::Relaxed);
         }
-        let idle = self.ways.iter().find(|slot| slot.is_idle(now_s));
+        let idle = self.ways.iter().find(|slot| slot.is_idle(now_s, idle_s));
         let weakest = || self.ways.iter().min_by_key(|slot| slot.guard.load(Ordering::Relaxed));
         let Some(slot) = idle.or_else(weakest) else { return &self.others };
         let guard = slot.guard.load(Ordering::Relaxed);
@@ -105,9 +105,9 @@ impl Slot {
         }
     }
 
-    fn is_idle(&self, now_s: u32) -> bool {
+    fn is_idle(&self, now_s: u32, idle_s: u32) -> bool {
         // Also where the clock was set back: wrong seconds are no reason to hold a slot.
-        now_s.abs_diff(self.seen_s.load(Ordering::Relaxed)) >= IDLE_S
+        now_s.abs_diff(self.seen_s.load(Ordering::Relaxed)) >= idle_s
     }
 
     /// Adds to a word; returns what it has come to.
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_read_of_a_key_is_never_less_than_what_came_of_it() {
-        let sketch = Sketch::new();
+        let sketch = Sketch::new(600);
         let mut came = [0; 40];
         for round in 0..2_000u64 {
             for number in 0..came.len() as u64 {
@@ -158,13 +158,13 @@ mod tests {
 
     #[test]
     fn a_hot_key_keeps_its_counter_among_cold_ones_and_idle_keys_make_room() {
-        let sketch = Sketch::new();
+        let sketch = Sketch::new(600);
         for round in 0..10_000 {
             assert_eq!(sketch.slot(key(0), 10).add(0, 1), round + 1);
             // Never twice the same.
             sketch.slot(key(round + 1), 10).add(0, 1);
         }
-        let later = 10 + IDLE_S;
+        let later = 10 + 600;
         for number in 0..WAYS as u64 {
             assert_eq!(sketch.slot(key(20_000 + number), later).add(0, 1), 1);
         }

@@ -97,7 +97,7 @@ impl IndexRow<'_> {
         let session = &ready.live.session;
         let sent = match self {
             Self::Bucket(Series { tenant, service, bucket_ms, layout, slice }) => {
-                let (bucket, slice) = (CqlTimestamp(bucket_ms), slice as i16);
+                let (bucket, slice) = (CqlTimestamp(bucket_ms), layout.mark_of(slice));
                 let layout = layout.code() as i16;
                 let values = (tenant, service, bucket, slice, layout, ttl_s, timestamp_us);
                 let request = || session.execute_unpaged(&ready.bound.bucket, values);

@@ -138,7 +138,7 @@ struct Planner<'a, S> {
     event_groups: Vec<u32>,
     id_groups: Vec<u32>,
     series: Numbers<Series<'a>>,
-    events: Numbers<(u32, i16)>,
+    events: Numbers<(u32, i32)>,
     hours: Numbers<(&'a str, i64)>,
     ids: Numbers<(u32, i32)>,
     /// Of each hour, in the order of their numbers; without ids that tell no time: no shards.

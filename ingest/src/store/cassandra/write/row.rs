@@ -33,7 +33,7 @@ pub(super) struct PlannedRow<'a> {
     pub(super) ttl_s: i32,
     /// Which row of the batch, from 0.
     pub(super) index: u32,
-    pub(super) shard: i16,
+    pub(super) shard: i32,
     pub(super) shape: Shape,
 }
 

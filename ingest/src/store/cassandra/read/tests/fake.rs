@@ -15,8 +15,8 @@ use crate::store::{Position, Row};
 /// The service.
 #[derive(Debug, Default)]
 pub(super) struct Fake {
-    laid: BTreeMap<(i64, u16, u16), Laid>,
-    parts: BTreeMap<(i64, i16), BTreeMap<Place, Row>>,
+    laid: BTreeMap<(i64, i16, u16), Laid>,
+    parts: BTreeMap<(i64, i32), BTreeMap<Place, Row>>,
     /// Whether some answers have fewer rows than were asked for, or none, though there are more.
     pub(super) falters: bool,
     asked: Mutex<Asked>,
@@ -60,7 +60,7 @@ impl Fake {
         let bucket_ms = bucket_of(row.event_time_ms);
         let slice = layout.slice_of(row.event_time_ms);
         let laid = Laid { bucket_ms, layout, slice };
-        self.laid.insert((-bucket_ms, layout.code(), slice), laid);
+        self.laid.insert((-bucket_ms, -layout.mark_of(slice), layout.code()), laid);
         let shard = layout.shard_of(row.event_time_ms, row.id);
         let place = Place::new(row.event_time_ms, row.id);
         self.parts.entry((bucket_ms, shard)).or_default().insert(place, row);

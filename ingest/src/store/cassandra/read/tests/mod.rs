@@ -3,5 +3,6 @@
 
 mod database;
 mod fake;
+mod slices;
 mod stored;
 mod walk;

@@ -107,7 +107,7 @@ impl Stored {
         let Row { tenant, service, id, event_time_ms, received_at_us, .. } = row;
         let (bucket, shard) = (bucket_of(*event_time_ms), layout.shard_of(*event_time_ms, *id));
         let code = layout.code() as i16;
-        let slice = layout.slice_of(*event_time_ms) as i16;
+        let slice = layout.mark_of(layout.slice_of(*event_time_ms));
         let written = (tenant, service, CqlTimestamp(bucket), slice, code, TTL_S, 1i64);
         self.send(&statements.insert_bucket, written).await;
         let place = IdPlace::of(*received_at_us, *id, || id_shards);
@@ -138,7 +138,7 @@ impl Stored {
     }
 }
 
-fn values(row: &Row, shard: i16) -> Vec<Option<CqlValue>> {
+fn values(row: &Row, shard: i32) -> Vec<Option<CqlValue>> {
     let text = |text: &str| Some(CqlValue::Text(text.to_owned()));
     let optional = |part: &Option<String>| part.clone().map(CqlValue::Text);
     let time = |time_ms| Some(CqlValue::Timestamp(CqlTimestamp(time_ms)));
@@ -155,7 +155,7 @@ fn values(row: &Row, shard: i16) -> Vec<Option<CqlValue>> {
         text(&row.tenant),
         text(&row.service),
         time(bucket_of(row.event_time_ms)),
-        Some(CqlValue::SmallInt(shard)),
+        Some(CqlValue::Int(shard)),
         time(row.event_time_ms),
         Some(CqlValue::Uuid(row.id)),
         time(row.received_at_us.div_euclid(1000)),

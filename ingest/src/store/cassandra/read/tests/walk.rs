@@ -91,7 +91,7 @@ fn written() -> impl Strategy<Value = Written> {
 
 /// Three layouts for every bucket, from one partition to very many.
 fn layouts() -> impl Strategy<Value = Vec<[Layout; 3]>> {
-    let layout = (0u8..7, 0u8..6).prop_map(|(slices, spread)| Layout::new(slices, spread));
+    let layout = (0u8..11, 0u8..6).prop_map(|(slices, spread)| Layout::new(slices, spread));
     let small = (0u8..2, 0u8..2).prop_map(|(slices, spread)| Layout::new(slices, spread));
     let of_bucket = (Just(Layout::ONE), small, layout).prop_map(|(a, b, c)| [a, b, c]);
     prop::collection::vec(of_bucket, 1..5)

@@ -132,7 +132,7 @@ async fn check_row(fixture: &Fixture, sample: &Sample, expected: &Row) {
 
 async fn check_id(fixture: &Fixture, sample: &Sample) {
     let place = IdPlace::of(sample.received_at_us, sample.id, || 8);
-    let rows: Vec<(String, CqlTimestamp, i16)> = fixture
+    let rows: Vec<(String, CqlTimestamp, i32)> = fixture
         .rows(
             "SELECT service_name, event_time, shard FROM pulse_ids WHERE tenant = ? AND \
              receive_hour = ? AND id_shard = ? AND event_id = ?",

@@ -135,7 +135,7 @@ fn check_requests(plan: &Plan<'_>, table: Table) {
         let rows: Vec<_> = plan.values(table, range.clone()).iter().collect();
         let first = rows.first().expect("no request is empty");
         let partition = |row: &super::super::row::PlannedRow<'_>| match table {
-            Table::Events => (row.service.to_owned(), row.bucket_ms, i32::from(row.shard)),
+            Table::Events => (row.service.to_owned(), row.bucket_ms, row.shard),
             Table::Ids => (String::new(), row.id_hour_ms, row.id_shard),
         };
         for row in &rows {
