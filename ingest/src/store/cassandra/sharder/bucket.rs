@@ -25,8 +25,7 @@ const STEP_LOG2: u8 = 3;
 /// from as many.
 const SPREAD_LOG2: u8 = 3;
 
-/// The layout with what its partitions had got before it; the load of the layout; the load of
-/// its fullest slice.
+/// The [`State`]; the load of the layout; the load of its fullest slice.
 const STATE: usize = 0;
 const LOAD: usize = 1;
 const FULLEST: usize = 2;
@@ -96,7 +95,8 @@ impl Widened<'_> {
         if wider == 0 && in_slice > bucket.get(FULLEST) {
             bucket.set(FULLEST, in_slice);
         }
-        let each = if wider == 0 { state.left(pulse) } else { STEP_BYTES };
+        let slice = self.layout.slice_of(pulse.event_time_ms);
+        let each = if wider == 0 { state.left(slice, pulse) } else { STEP_BYTES };
         if !is_over(in_slice, each, layout, pulse) {
             return layout;
         }
@@ -126,11 +126,13 @@ fn is_over(in_slice: u64, each: u64, layout: Layout, pulse: Pulse) -> bool {
     in_slice.saturating_mul(pulse.writers) > each.saturating_mul(u64::from(layout.spread()))
 }
 
-/// A bucket's layout, and what earlier ones may have put into one of its partitions.
+/// A bucket's layout, how many partitions the earlier ones had, and what these may have put into
+/// one of them.
 #[derive(Debug, Clone, Copy)]
 struct State {
     word: u64,
     layout: Layout,
+    earlier: u32,
     filled: u64,
 }
 
@@ -139,8 +141,11 @@ impl State {
         Self::of(slot.get(STATE))
     }
 
+    /// From the lowest: the layout's code, the partitions as a power of two from 1, the load.
     fn of(word: u64) -> Self {
-        Self { word, layout: Layout::from_code(word as u16), filled: word >> 16 }
+        let layout = Layout::from_code(word as u16 & 0xff);
+        let earlier = 1_u32.checked_shl((word >> 8) as u32 & 0xff).unwrap_or(u32::MAX) >> 1;
+        Self { word, layout, earlier, filled: word >> 16 }
     }
 
     /// What to go on with in a bucket of one slice that has got so much: only where there are
@@ -149,7 +154,7 @@ impl State {
         if load > slot.get(FULLEST) {
             slot.set(FULLEST, load);
         }
-        if !is_over(load, self.left(pulse), self.layout, pulse) {
+        if !is_over(load, self.left(0, pulse), self.layout, pulse) {
             return self;
         }
         let spread = self.layout.spread_log2() < SPREAD_LOG2;
@@ -157,9 +162,13 @@ impl State {
         self.change(slot, next)
     }
 
-    /// What each partition of a slice may get in this layout.
-    fn left(self, pulse: Pulse) -> u64 {
+    /// What each partition of a slice may get in this layout: less where earlier layouts have put
+    /// rows of other slices.
+    fn left(self, slice: u16, pulse: Pulse) -> u64 {
         let full = if pulse.passed { PASSED_FULL_BYTES } else { FULL_BYTES };
+        if self.layout.shards_of_slice(slice).start.unsigned_abs() >= self.earlier {
+            return full;
+        }
         full.saturating_sub(self.filled.saturating_mul(pulse.writers)).max(STEP_BYTES)
     }
 
@@ -167,7 +176,8 @@ impl State {
     fn change(self, slot: &Slot, layout: Layout) -> Self {
         let got = slot.get(FULLEST) / u64::from(self.layout.spread());
         let filled = self.filled.saturating_add(got).min(u64::MAX >> 16);
-        let next = filled << 16 | u64::from(layout.code());
+        let log2 = u64::from(self.layout.slices_log2() + self.layout.spread_log2());
+        let next = filled << 16 | (log2 + 1) << 8 | u64::from(layout.code());
         if slot.replace(STATE, self.word, next) {
             slot.set(LOAD, 0);
             slot.set(FULLEST, 0);

@@ -119,8 +119,7 @@ fn steady_streams_fill_partitions_neither_too_much_nor_too_little() {
         // Begins in the middle of a bucket.
         simulation.now_us.fetch_add(4 * MINUTE_MS * 1000, Ordering::Relaxed);
         simulation.run(rows_per_second, minutes * MINUTE_MS, |now| now);
-        // Of a rate of 100,000/s, which is known step by step, and of two slices in between.
-        let fullest = simulation.check(10);
+        let fullest = simulation.check(9);
         let mean = simulation.mean(10..minutes / 10 * 10);
         println!("{rows_per_second}/s: mean {mean}, fullest {fullest}");
         assert!(mean >= mean_min, "{mean} rows a partition at {rows_per_second}/s");
@@ -166,7 +165,7 @@ fn millions_of_pulses_with_one_event_time_are_spread_step_by_step() {
             }
             let mut simulation = Simulation::of(1);
             simulation.run(rows_per_second, lasts_ms, |_| event_time);
-            // At 100,000/s the rate asks for five layouts before the slice is known to be full.
+            // At 100,000/s the rate asks for six layouts before a slice is known to get all.
             let (fullest, mean) = (simulation.check(10), simulation.mean(-10_000..10_000));
             println!("{rows_per_second}/s at {event_time}: mean {mean}, fullest {fullest}");
         }
@@ -185,7 +184,7 @@ fn what_is_filled_in_later_is_spread_by_its_own_amount() {
     simulation.run(40_000, 300_000, |now| begins + (now - START_MS) * 4);
     let (fullest, mean) = (simulation.check(8), simulation.mean(-10_000..10_000));
     println!("sent again: mean {mean}, fullest {fullest}");
-    assert!(mean >= 1_000, "{mean}");
+    assert!(mean >= 5_000, "{mean}");
     // One whose pulses all come an hour late.
     let mut simulation = Simulation::of(1);
     simulation.run(20_000, 20 * MINUTE_MS, |now| now - HOUR_MS);
