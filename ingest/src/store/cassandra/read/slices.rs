@@ -11,8 +11,9 @@ use super::order::Range;
 use super::source::{Laid, Part, ReadError, Source};
 
 /// Rows of the table of buckets read first, of which a bucket of a hot service has one for each
-/// slice, and any other has one: more than most pages need. Then so many at once, some 20 KiB.
-const BUCKETS_FIRST: usize = 128;
+/// slice, and any other has one: a page of a hot service needs two, and most of all others do with
+/// so many. Then so many at once, some 20 KiB.
+const BUCKETS_FIRST: usize = 32;
 const BUCKETS_NEXT: usize = 1_000;
 
 /// A range of time; its parts together hold all rows of it, none twice but for a row that was
