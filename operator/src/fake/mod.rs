@@ -71,6 +71,11 @@ impl FakeApi {
         self.objects().remove(plural, name);
     }
 
+    /// An object as it is.
+    pub(crate) fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.objects().find(plural, namespace, name).cloned()
+    }
+
     /// All objects without what the server sets itself, to compare.
     pub(crate) fn content(&self) -> Vec<(Key, Value)> {
         self.objects().content()
