@@ -102,7 +102,7 @@ pub struct RunArguments {
     /// Namespace of the Lease; that of the pod unless set
     #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
-    /// Meshes that are worked on at once
+    /// Meshes whose objects are read and written at once
     #[arg(
         long,
         env = "PULSEMESH_CONCURRENCY",
@@ -122,7 +122,7 @@ pub struct RunArguments {
         value_parser = duration
     )]
     resync: Duration,
-    /// Time that one look at a mesh may take: answers of nodes and orders to them take up to 60s
+    /// Time that reading the objects of a mesh may take, and writing them; nodes have their own
     #[arg(
         long,
         env = "PULSEMESH_RECONCILE_TIMEOUT",
@@ -172,11 +172,11 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Which Lease its leader holds; `None`: nobody else runs.
     pub lease: Option<LeaseName>,
-    /// Meshes that are worked on at once; 1 to 64.
+    /// Meshes whose objects are read and written at once; 1 to 64.
     pub concurrency: u16,
     /// Time after which a mesh is looked at anyway.
     pub resync: Duration,
-    /// Time that one look may take.
+    /// Time that reading the objects of a mesh may take, and writing them.
     pub reconcile_timeout: Duration,
     /// Look of log lines.
     pub log_format: LogFormat,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use kube::{Client, Config};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, Config};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use pulsemesh_runtime::stop::Stop;
 use tokio::sync::watch;
@@ -28,6 +29,9 @@ const MARGIN: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between attempts to reach the API server.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Between looks of a standby at whether the Lease was given up: the library takes one that it
+/// finds free by requests that take less than two looks together.
+const LOOK: Duration = Duration::from_millis(1500);
 /// For giving the Lease up at the end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -129,7 +133,12 @@ impl Election {
     async fn attempt(&self) {
         let Some(manager) = self.join().await else { return sleep(RETRY_PAUSE).await };
         loop {
-            match manager.changed().await {
+            let leads = *self.standing.borrow() == Standing::Leads;
+            let changed = tokio::select! {
+                changed = manager.changed() => changed,
+                () = self.freed(), if !leads => return,
+            };
+            match changed {
                 Ok(true) if self.renewed.is_fresh() => {
                     // From now on the caller waits for the deadline too.
                     if self.tell(Standing::Leads) {
@@ -151,6 +160,25 @@ impl Election {
                     return sleep(RETRY_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Waits until nobody holds the Lease and the library does not see it: it sleeps until the end
+    /// of what it has read last.
+    async fn freed(&self) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.lease.namespace);
+        // At the first look the library may be about to take it.
+        let mut has_looked = false;
+        loop {
+            sleep(LOOK).await;
+            // An error is met by the library too, once it matters.
+            let read = leases.get_opt(&self.lease.name).await;
+            let holder = read.map(|lease| lease.and_then(|lease| lease.spec?.holder_identity));
+            let is_free = holder.is_ok_and(|holder| holder.is_none_or(|holder| holder.is_empty()));
+            if is_free && has_looked {
+                return;
+            }
+            has_looked = true;
         }
     }
 
@@ -188,7 +216,59 @@ impl Election {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::registry::Registry;
+    use pulsemesh_runtime::tasks::Tasks;
+    use tokio::runtime::Handle;
+
     use super::*;
+    use crate::fake::FakeApi;
+
+    /// One that takes part until it is told to stop.
+    fn candidate(api: &FakeApi, identity: &str, tasks: &mut Tasks) -> (Stop, Known) {
+        let renewed = Renewed::default();
+        let written = renewed.clone();
+        let client = api.client_heard(move |method, is_success| {
+            if *method == Method::PATCH && is_success {
+                written.now();
+            }
+        });
+        let lease = LeaseName { name: "operator".to_owned(), namespace: "system".to_owned() };
+        let (standing, known) = watch::channel(Standing::Unknown);
+        let metrics = Metrics::register(&mut Registry::default());
+        let identity = identity.to_owned();
+        let election = Election { client, lease, identity, renewed, standing, metrics };
+        let stop = Stop::new();
+        let stopped = stop.clone();
+        tasks.spawn("candidate", async move {
+            election.run(stopped).await;
+            Ok(())
+        });
+        (stop, known)
+    }
+
+    type Known = watch::Receiver<Standing>;
+
+    async fn until(known: &Known, wanted: Standing, at_most: Duration) {
+        let mut known = known.clone();
+        let reached = timeout(at_most, known.wait_for(|standing| *standing == wanted)).await;
+        let reached = reached.expect("in time").is_ok();
+        assert!(reached, "{wanted:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_given_up_is_taken_long_before_it_would_have_ended() {
+        let (api, mut tasks) = (FakeApi::default(), Tasks::on(Handle::current()));
+        let end = Duration::from_secs(DURATION_S);
+        let (stop, first) = candidate(&api, "first", &mut tasks);
+        until(&first, Standing::Leads, end).await;
+        let (_, second) = candidate(&api, "second", &mut tasks);
+        until(&second, Standing::Standby, end).await;
+        // It has read the Lease and waits for its end.
+        sleep(LOOK / 2).await;
+        stop.request();
+        until(&first, Standing::Standby, RELEASE_TIMEOUT).await;
+        until(&second, Standing::Leads, LOOK * 5).await;
+    }
 
     #[test]
     fn a_holder_stops_before_anybody_else_may_begin_and_not_before_it_could_renew() {

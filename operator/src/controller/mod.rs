@@ -6,10 +6,12 @@ mod deletion;
 mod kinds;
 mod leader;
 mod news;
+mod put_back;
 mod queue;
 mod reconcile;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod watches;
 mod worker;
 
@@ -31,8 +33,9 @@ use crate::settings::Settings;
 
 use kinds::OptionalKinds;
 use leader::Election;
+use under_way::UnderWay;
 use watches::{Meshes, Watch};
-use worker::{Failures, Worker};
+use worker::{Failures, Turns, Worker};
 
 /// Triggers that wait for the queue, which takes them at once: a full channel only means that a
 /// watch waits for a moment.
@@ -99,9 +102,11 @@ pub fn start<N: Nodes>(parts: Parts<N>, tasks: &mut Tasks, stop: &Stop) -> kube:
         timeout: settings.reconcile_timeout,
         kinds: OptionalKinds::default(),
         failures: Failures::default(),
+        turns: Turns::new(settings.concurrency),
+        under_way: UnderWay::default(),
     });
     tasks.spawn("queue", async move {
-        queue::run(worker, meshes, queue, known, settings.concurrency).await;
+        queue::run(worker, meshes, queue, known).await;
         Ok(())
     });
     let refreshed = health.clone();

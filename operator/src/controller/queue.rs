@@ -1,5 +1,5 @@
-//! From triggers to reconciles, while this process leads: at most so many at once, one for each
-//! mesh, again after a while, and after failures with growing pauses.
+//! From triggers to reconciles, while this process leads: one for each mesh at a time, again after
+//! a while, and after failures with growing pauses. How many act at once is up to their turns.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -23,7 +23,10 @@ use crate::nodes::Nodes;
 
 /// What happens within this time is looked at once. The first trigger counts, so that a mesh of
 /// which something changes all the time is still looked at.
-const GATHER: Duration = Duration::from_millis(100);
+pub(super) const GATHER: Duration = Duration::from_millis(100);
+
+/// No bound: a look that waits for nodes must not hold up another mesh. See `worker::Turns`.
+const CONCURRENCY: u16 = 0;
 
 /// Works until all watches are gone.
 pub(super) async fn run<N: Nodes>(
@@ -31,7 +34,6 @@ pub(super) async fn run<N: Nodes>(
     meshes: Meshes,
     mut triggers: mpsc::Receiver<MeshRef>,
     mut standing: watch::Receiver<Standing>,
-    concurrency: u16,
 ) {
     loop {
         if !wait_to_lead(&mut triggers, &mut standing).await {
@@ -39,7 +41,7 @@ pub(super) async fn run<N: Nodes>(
         }
         let all = stream::iter(meshes.within(""));
         let coming = stream::poll_fn(|context| triggers.poll_recv(context));
-        let work = work(&worker, &meshes, all.chain(coming), concurrency);
+        let work = work(&worker, &meshes, all.chain(coming));
         tokio::select! {
             biased;
             // Dropping the work cancels what is in flight.
@@ -83,14 +85,15 @@ async fn work<N: Nodes>(
     worker: &Arc<Worker<N>>,
     meshes: &Meshes,
     triggers: impl Stream<Item = MeshRef>,
-    concurrency: u16,
 ) {
+    // The queue itself gives a mesh out again only once its look has ended.
+    let triggers = triggers.inspect(|mesh| worker.under_way.has_changed(mesh));
     let requests = triggers.map(|obj_ref| ScheduleRequest {
         message: ReconcileRequest { obj_ref, reason: ReconcileReason::Unknown },
         run_at: Instant::now() + GATHER,
     });
     let queue = scheduler(requests).map(Ok::<_, Infallible>);
-    let config = Config::default().concurrency(concurrency);
+    let config = Config::default().concurrency(CONCURRENCY);
     let results = applier(
         |mesh: Arc<Mesh>, worker: Arc<Worker<N>>| {
             async move { Box::pin(worker.reconcile(&mesh)).await }.boxed()

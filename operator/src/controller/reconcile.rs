@@ -1,6 +1,7 @@
-//! One look at one mesh: everything is read, the spec becomes a plan, the plan becomes objects,
-//! what differs is applied, orders are given to nodes, and the status is told last. Nothing is
-//! remembered from one look to the next.
+//! One look at one mesh: everything is read, the spec becomes a plan, the store's nodes are asked,
+//! the plan becomes objects, what differs is applied, orders are given to nodes, and the status is
+//! told last. What needs no node waits for none: see `put_back`. Nothing is remembered from one
+//! look to the next.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use pulsemesh_crds::{DeletionPolicy, PulseMesh};
 use serde_json::json;
 
 use super::news;
+use super::under_way::Look;
 use super::worker::{Next, ReconcileError, Worker, chain};
 use crate::apply::{self, Applied};
 use crate::events::News;
@@ -31,11 +33,11 @@ const SETTLING: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(30);
 
 /// What one look saw.
-struct Seen<'a> {
-    mesh: &'a PulseMesh,
-    identity: Identity,
-    plan: Result<Plan, Vec<Problem>>,
-    observed: Observed,
+pub(super) struct Seen {
+    pub(super) mesh: PulseMesh,
+    pub(super) identity: Identity,
+    pub(super) plan: Result<Plan, Vec<Problem>>,
+    pub(super) observed: Observed,
 }
 
 /// What one look did.
@@ -56,29 +58,34 @@ struct Work {
 impl<N: Nodes> Worker<N> {
     /// One look.
     pub(super) async fn look(&self, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
-        let read = dereference::mesh(&self.client, namespace, name).await;
-        match read.map_err(ReconcileError::Read)? {
+        let look = self.under_way.begin(namespace, name);
+        let read = self.in_turn(Box::pin(async {
+            let read = dereference::mesh(&self.client, namespace, name).await;
+            read.map_err(ReconcileError::Read)
+        }));
+        match read.await? {
             None => Ok(Next::Gone),
-            Some(DeserializeGuard(Ok(mesh))) => Box::pin(self.look_at(&mesh)).await,
+            Some(DeserializeGuard(Ok(mesh))) => Box::pin(self.look_at(mesh, &look)).await,
             Some(DeserializeGuard(Err(invalid))) => {
-                self.invalid(&invalid.metadata, &invalid.error).await
+                self.in_turn(Box::pin(self.invalid(&invalid.metadata, &invalid.error))).await
             }
         }
     }
 
-    async fn look_at(&self, mesh: &PulseMesh) -> Result<Next, ReconcileError> {
-        let identity = identity(&mesh.metadata);
-        let plan = validate(mesh, &self.defaults);
-        let observed = self.observe(&identity, plan.as_ref().ok()).await?;
-        let seen = Seen { mesh, identity, plan, observed };
-        if mesh.metadata.deletion_timestamp.is_some() {
-            return self.see_off(&seen).await;
+    async fn look_at(&self, mesh: PulseMesh, look: &Look<'_>) -> Result<Next, ReconcileError> {
+        let is_going = mesh.metadata.deletion_timestamp.is_some();
+        let seen = self.in_turn(Box::pin(self.see(mesh))).await?;
+        if is_going {
+            return self.in_turn(Box::pin(self.see_off(&seen))).await;
         }
+        let Some((seen, _turn)) = Box::pin(self.with_views(seen, look)).await? else {
+            return Ok(Next::In(Duration::ZERO));
+        };
         let work = match &seen.plan {
-            Ok(plan) => self.work(mesh, plan, &seen.observed).await,
+            Ok(plan) => self.work(plan, &seen, look).await,
             Err(_) => Work::default(),
         };
-        self.tell(&seen, &work).await?;
+        self.in_turn(Box::pin(self.tell(&seen, &work))).await?;
         if let Some(error) = work.error {
             return Err(error);
         }
@@ -89,8 +96,16 @@ impl<N: Nodes> Worker<N> {
         Ok(Next::In(self.next_look(seen.plan.as_ref().is_ok_and(managed), &work)))
     }
 
+    /// Reads all of a mesh but what nodes say.
+    pub(super) async fn see(&self, mesh: PulseMesh) -> Result<Seen, ReconcileError> {
+        let identity = identity(&mesh.metadata);
+        let plan = validate(&mesh, &self.defaults);
+        let observed = self.observe(&identity, plan.as_ref().ok()).await?;
+        Ok(Seen { mesh, identity, plan, observed })
+    }
+
     /// Goes on with the deletion of a mesh.
-    async fn see_off(&self, seen: &Seen<'_>) -> Result<Next, ReconcileError> {
+    async fn see_off(&self, seen: &Seen) -> Result<Next, ReconcileError> {
         let Seen { mesh, plan, observed, .. } = seen;
         let policy = mesh.spec.deletion_policy;
         let left = self.delete(&mesh.metadata, policy, plan.as_ref().ok(), observed).await?;
@@ -106,17 +121,18 @@ impl<N: Nodes> Worker<N> {
         plan: Option<&Plan>,
     ) -> Result<Observed, ReconcileError> {
         let kinds = self.kinds.get(&self.client).await;
-        let observed = dereference::observe(&self.client, &self.nodes, mesh, plan, kinds).await;
+        let observed = dereference::observe(&self.client, mesh, plan, kinds).await;
         observed.map_err(ReconcileError::Read)
     }
 
     /// Does what is to be done for a valid mesh; nothing while it is paused.
-    async fn work(&self, mesh: &PulseMesh, plan: &Plan, observed: &Observed) -> Work {
+    async fn work(&self, plan: &Plan, seen: &Seen, look: &Look<'_>) -> Work {
+        let observed = &seen.observed;
         let mut step = topology::next(plan, observed);
         step.actions.extend(claims::behind(plan, observed).actions);
         let mut work = Work { step, ..Work::default() };
         if !plan.paused
-            && let Err(error) = self.make(mesh, plan, observed, &mut work).await
+            && let Err(error) = self.make(plan, seen, look, &mut work).await
         {
             work.error = Some(error);
         }
@@ -125,19 +141,23 @@ impl<N: Nodes> Worker<N> {
 
     async fn make(
         &self,
-        mesh: &PulseMesh,
         plan: &Plan,
-        observed: &Observed,
+        seen: &Seen,
+        look: &Look<'_>,
         work: &mut Work,
     ) -> Result<(), ReconcileError> {
-        // Before anything that it shall guard is made.
-        self.hold(&mesh.metadata).await?;
-        let objects = build::objects(plan, observed, &work.step)?;
-        let applied = apply::apply(&self.client, &plan.mesh, objects, observed).await?;
+        let observed = &seen.observed;
+        let applied = self.in_turn(Box::pin(async {
+            // Before anything that it shall guard is made.
+            self.hold(&seen.mesh.metadata).await?;
+            let objects = build::objects(plan, observed, &work.step)?;
+            Ok(apply::apply(&self.client, &plan.mesh, objects, observed).await?)
+        }));
+        let applied = applied.await?;
         work.undone.extend(applied.refused.iter().cloned());
         work.applied = applied;
-        let performed =
-            perform::perform(&self.client, &self.nodes, plan, observed, &work.step).await;
+        let orders = perform::perform(&self.client, &self.nodes, plan, observed, &work.step);
+        let performed = self.beside(look, orders).await;
         work.undone.extend(performed.failure.map(|failure| chain(&failure)));
         work.orders = performed.done;
         work.changed = performed.changed;
@@ -188,7 +208,7 @@ impl<N: Nodes> Worker<N> {
     }
 
     /// Tells how the mesh is, if that is not what it tells already.
-    async fn tell(&self, seen: &Seen<'_>, work: &Work) -> Result<(), ReconcileError> {
+    async fn tell(&self, seen: &Seen, work: &Work) -> Result<(), ReconcileError> {
         let Seen { mesh, identity, plan, observed } = seen;
         let failure = match &work.error {
             Some(error) => Some(chain(error)),

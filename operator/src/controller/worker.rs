@@ -2,16 +2,19 @@
 //! pause that grows. What a look does is in `reconcile`.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::kinds::OptionalKinds;
+use super::under_way::UnderWay;
 use super::watches::Mesh;
 use crate::apply::ApplyError;
 use crate::events::Events;
@@ -24,6 +27,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Doublings that lead from one to the other.
 const DOUBLINGS_MAX: u32 = 7;
+/// Looks that speak with nodes at once: what each has read is in memory until its nodes answer,
+/// and each has a connection to every node of its mesh.
+const NODE_LOOKS_MAX: usize = 16;
 /// Part of a pause that is left to chance, so that meshes don't come back all at once.
 const JITTER: f64 = 0.3;
 
@@ -48,8 +54,8 @@ pub(super) enum ReconcileError {
     /// An order to nodes, or an object that is refused; the status tells it too.
     #[error("leave something undone: {0}")]
     Incomplete(String),
-    /// It took too long.
-    #[error("look at the mesh within {} s", .0.as_secs())]
+    /// A part of it took too long.
+    #[error("read or write the mesh within {} s", .0.as_secs())]
     Timeout(Duration),
 }
 
@@ -64,6 +70,23 @@ pub(super) enum Next {
     In(Duration),
 }
 
+/// How many looks do the same at once. Apart, so that nodes that hang hold up no objects.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// For requests to the API server, which end soon.
+    pub(super) requests: Semaphore,
+    /// For what is asked of nodes, which may take half a minute.
+    pub(super) nodes: Semaphore,
+}
+
+impl Turns {
+    /// So many looks that read and write objects at once.
+    pub(super) fn new(concurrency: u16) -> Self {
+        let (requests, nodes) = (concurrency.into(), NODE_LOOKS_MAX);
+        Self { requests: Semaphore::new(requests), nodes: Semaphore::new(nodes) }
+    }
+}
+
 /// What looks at meshes.
 pub(super) struct Worker<N> {
     pub(super) client: Client,
@@ -75,6 +98,8 @@ pub(super) struct Worker<N> {
     pub(super) timeout: Duration,
     pub(super) kinds: OptionalKinds,
     pub(super) failures: Failures,
+    pub(super) turns: Turns,
+    pub(super) under_way: UnderWay,
 }
 
 /// Failures in a row, by namespace and name; a mesh that is well has none, so there are at most
@@ -101,12 +126,11 @@ impl Failures {
 }
 
 impl<N: Nodes> Worker<N> {
-    /// Looks at a mesh, in bounded time.
+    /// Looks at a mesh; each part of it ends in bounded time.
     pub(super) async fn reconcile(&self, mesh: &Mesh) -> Result<Action, ReconcileError> {
         let key = (mesh.namespace().unwrap_or_default(), mesh.name_any());
         let begun = Instant::now();
-        let outcome = timeout(self.timeout, Box::pin(self.look(&key.0, &key.1))).await;
-        let outcome = outcome.unwrap_or(Err(ReconcileError::Timeout(self.timeout)));
+        let outcome = Box::pin(self.look(&key.0, &key.1)).await;
         let result = match &outcome {
             Ok(Next::In(_)) => "ok",
             Ok(Next::Invalid) => "invalid",
@@ -126,6 +150,16 @@ impl<N: Nodes> Worker<N> {
             Next::Invalid => Action::await_change(),
             Next::In(time) => Action::requeue(time),
         })
+    }
+
+    /// Does a part of a look that speaks with the API server alone, once it is its turn.
+    pub(super) async fn in_turn<T>(
+        &self,
+        part: impl Future<Output = Result<T, ReconcileError>>,
+    ) -> Result<T, ReconcileError> {
+        let _turn = self.turns.requests.acquire().await;
+        let ended = timeout(self.timeout, part).await;
+        ended.unwrap_or(Err(ReconcileError::Timeout(self.timeout)))
     }
 
     /// Notes a failure; for how long to wait.

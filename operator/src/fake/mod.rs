@@ -43,10 +43,22 @@ pub(crate) struct FakeApi {
 impl FakeApi {
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
+        self.client_heard(|_, _| ())
+    }
+
+    /// A client of it that tells `heard` of each answer: to which method, and whether it was done.
+    pub(crate) fn client_heard(
+        &self,
+        heard: impl Fn(&Method, bool) + Clone + Send + 'static,
+    ) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let api = api.clone();
-            async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
+            let (api, heard, method) = (api.clone(), heard.clone(), request.method().clone());
+            async move {
+                let answer = api.answer(request).await;
+                heard(&method, answer.status().is_success());
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
         Client::new(service, "default")
     }
@@ -69,6 +81,11 @@ impl FakeApi {
     /// Takes an object away.
     pub(crate) fn remove(&self, plural: &str, name: &str) {
         self.objects().remove(plural, name);
+    }
+
+    /// An object as it is.
+    pub(crate) fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.objects().find(plural, namespace, name).cloned()
     }
 
     /// All objects without what the server sets itself, to compare.

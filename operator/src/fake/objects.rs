@@ -64,6 +64,10 @@ impl Objects {
         }
     }
 
+    pub(super) fn find(&self, plural: &str, namespace: &str, name: &str) -> Option<&Value> {
+        self.objects.get(&(plural.to_owned(), namespace.to_owned(), name.to_owned()))
+    }
+
     pub(super) fn content(&self) -> Vec<(Key, Value)> {
         let own = ["uid", "resourceVersion", "generation", "managedFields"];
         let strip = |object: &Value| {

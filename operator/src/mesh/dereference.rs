@@ -1,5 +1,6 @@
 //! Reads all that there is of a mesh, in one place: a number of requests that depends neither on
 //! how many objects nor on how many meshes there are. Fresh, never from a cache; decides nothing.
+//! What nodes say is asked for apart, because they may take long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,13 +42,12 @@ pub async fn mesh(
     Api::namespaced(client.clone(), namespace).get_opt(name).await
 }
 
-/// Reads all else; `plan` says which Secrets and nodes matter.
+/// Reads all else but views; `plan` says which Secrets matter.
 ///
 /// # Errors
-/// When a request to the API server fails. A node that does not answer is no error.
-pub async fn observe<N: Nodes>(
+/// When a request to the API server fails.
+pub async fn observe(
     client: &Client,
-    nodes: &N,
     mesh: &Identity,
     plan: Option<&Plan>,
     optional_kinds: BTreeSet<Kind>,
@@ -71,8 +71,6 @@ pub async fn observe<N: Nodes>(
             growable_classes(client).await
         },
     )?;
-    let views =
-        if managed.is_some() { views(nodes, mesh, &pods.items).await } else { BTreeMap::new() };
     Ok(Observed {
         objects,
         pods: pods.items,
@@ -80,7 +78,7 @@ pub async fn observe<N: Nodes>(
         secrets,
         optional_kinds,
         growable_classes,
-        views,
+        views: BTreeMap::new(),
     })
 }
 
@@ -151,21 +149,29 @@ async fn growable_classes(client: &Client) -> kube::Result<Option<BTreeSet<Strin
     }
 }
 
-/// What each running node of the store says.
-async fn views<N: Nodes>(
+/// The running nodes of the store, each with the uid of its pod; none of a store that the operator
+/// does not run.
+pub fn nodes(plan: &Plan, pods: &[Pod]) -> Vec<(Option<String>, NodeRef)> {
+    if !matches!(plan.store, StorePlan::Managed(_)) {
+        return Vec::new();
+    }
+    let node = |pod: &Pod| Some((pod.metadata.uid.clone(), node(&plan.mesh, pod)?));
+    pods.iter().filter_map(node).collect()
+}
+
+/// What each of these nodes says, by its pod's name. One that does not answer is no error.
+pub async fn views<N: Nodes>(
     nodes: &N,
-    mesh: &Identity,
-    pods: &[Pod],
+    asked: Vec<NodeRef>,
 ) -> BTreeMap<String, Result<View, String>> {
-    let running: Vec<NodeRef> = pods.iter().filter_map(|pod| node(mesh, pod)).collect();
-    let asked = running.into_iter().map(|node| async move {
+    let views = asked.into_iter().map(|node| async move {
         let view = match timeout(VIEW_TIMEOUT, nodes.view(&node)).await {
             Ok(view) => view.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", VIEW_TIMEOUT.as_secs())),
         };
         (node.pod, view)
     });
-    stream::iter(asked).buffer_unordered(NODES_AT_ONCE).collect().await
+    stream::iter(views).buffer_unordered(NODES_AT_ONCE).collect().await
 }
 
 /// The node in a pod of the store; `None` for other pods, and those that don't run.

@@ -7,15 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, ResourceExt};
 use pulsemesh_operator::mesh::names;
 use serde_json::Value;
 
 use crate::support::mesh::{MESH, READY_MAX, SOON};
-use crate::support::{Bed, OPERATOR, SYSTEM};
+use crate::support::{Bed, SYSTEM};
 
 /// How long a steady mesh is watched, after it has come to rest.
 const STEADY: Duration = Duration::from_secs(90);
@@ -26,18 +25,6 @@ const RESIDENT_MAX: u64 = 20 << 20;
 /// Operators that are killed at growing times after a change.
 const KILLS: u64 = 8;
 const KILL_STEP: Duration = Duration::from_millis(150);
-
-fn system<K>(bed: &Bed) -> Api<K>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-{
-    Api::namespaced(bed.client.clone(), SYSTEM)
-}
-
-async fn pods(bed: &Bed) -> Result<Vec<Pod>> {
-    let list = ListParams::default().labels("app.kubernetes.io/name=pulsemesh-operator");
-    Ok(system::<Pod>(bed).list(&list).await.context("list operators")?.items)
-}
 
 /// Processes of operators, as the machine sees them.
 fn processes() -> Result<Vec<PathBuf>> {
@@ -69,7 +56,7 @@ async fn killed_at_any_time_it_goes_on_where_it_was() -> Result<()> {
         tokio::time::sleep(KILL_STEP * u32::try_from(number)?).await;
         kill_all()?;
         // A pod that is deleted is made anew at once; a container waits longer each time.
-        system::<Pod>(&bed)
+        bed.system::<Pod>()
             .delete_collection(
                 &DeleteParams::default().grace_period(0),
                 &ListParams::default().labels("app.kubernetes.io/name=pulsemesh-operator"),
@@ -80,31 +67,27 @@ async fn killed_at_any_time_it_goes_on_where_it_was() -> Result<()> {
     bed.wait_ready(READY_MAX).await.map(drop)
 }
 
-async fn holder(bed: &Bed) -> Result<String> {
-    let lease = system::<Lease>(bed).get(OPERATOR).await.context("get the Lease")?;
-    let holder = lease.spec.and_then(|spec| spec.holder_identity);
-    holder.filter(|holder| !holder.is_empty()).context("nobody holds the Lease")
-}
-
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn of_two_operators_one_leads_and_the_other_takes_over() -> Result<()> {
     let bed = Bed::shared().await?;
     bed.install(&["replicas=2"])?;
-    bed.wait("two operators", READY_MAX, async || Ok((pods(&bed).await?.len() == 2).then_some(())))
-        .await?;
-    let first = bed.wait("a leader", SOON, async || holder(&bed).await.map(Some)).await?;
+    bed.wait("two operators", READY_MAX, async || {
+        Ok((bed.operators().await?.len() == 2).then_some(()))
+    })
+    .await?;
+    let first = bed.wait("a leader", SOON, async || bed.holder().await.map(Some)).await?;
     let from = bed.cluster.writes()?.len();
     bed.kubectl(&["delete", "service", &names::ingest(MESH)])?;
     wait_service(&bed).await?;
     let writers = writers(&bed.cluster.writes()?[from..]);
     ensure!(writers.len() == 1, "written by {writers:?}, led by {first}");
-    let pod = pods(&bed).await?.into_iter().map(|pod| pod.name_any());
+    let pod = bed.operators().await?.into_iter().map(|pod| pod.name_any());
     let leader = pod.into_iter().find(|name| writers.contains(name));
     let leader = leader.context("the writer is no operator that runs")?;
     bed.kubectl_system(&["delete", "pod", &leader, "--force", "--grace-period=0"])?;
     bed.wait("another leader", SOON, async || {
-        let now = holder(&bed).await?;
+        let now = bed.holder().await?;
         Ok((now != first).then_some(()))
     })
     .await?;
@@ -147,7 +130,7 @@ async fn an_api_server_that_is_started_again_is_found_again() -> Result<()> {
         let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses);
         statuses.flatten().map(|container| container.restart_count).sum()
     };
-    let before = restarts(pods(&bed).await?);
+    let before = restarts(bed.operators().await?);
     bed.cluster.kill("kube-apiserver")?;
     bed.cluster.wait_api(SOON)?;
     bed.wait("the Service to be deleted", SOON, async || {
@@ -156,7 +139,7 @@ async fn an_api_server_that_is_started_again_is_found_again() -> Result<()> {
     })
     .await?;
     wait_service(&bed).await?;
-    ensure!(restarts(pods(&bed).await?) == before, "the operator was started again");
+    ensure!(restarts(bed.operators().await?) == before, "the operator was started again");
     bed.wait_ready(READY_MAX).await.map(drop)
 }
 

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::{FakeApi, Metrics, NAMESPACE, Unreachable, defaults, external, metrics};
 use crate::controller::kinds::OptionalKinds;
-use crate::controller::worker::{Failures, Next, Worker};
+use crate::controller::under_way::UnderWay;
+use crate::controller::worker::{Failures, Next, Turns, Worker};
 use crate::events::Events;
 use crate::fake::{Faults, Key};
 
-fn worker(client: Client, metrics: Metrics) -> Worker<Unreachable> {
+pub(super) fn worker(client: Client, metrics: Metrics) -> Worker<Unreachable> {
     Worker {
         events: Events::new(client.clone(), "test".to_owned()),
         client,
@@ -22,16 +23,18 @@ fn worker(client: Client, metrics: Metrics) -> Worker<Unreachable> {
         timeout: Duration::from_secs(10),
         kinds: OptionalKinds::default(),
         failures: Failures::default(),
+        turns: Turns::new(2),
+        under_way: UnderWay::default(),
     }
 }
 
 /// Looks until nothing is written any more; as the queue does, again after a failure.
-async fn settle(api: &FakeApi) -> usize {
+pub(super) async fn settle(api: &FakeApi, name: &str) -> usize {
     let worker = worker(api.client(), metrics());
     let (mut failures, mut last) = (0, String::new());
     for _ in 0..50 {
         api.take_requests();
-        let looked = Box::pin(worker.look(NAMESPACE, "demo")).await;
+        let looked = Box::pin(worker.look(NAMESPACE, name)).await;
         failures += usize::from(looked.is_err());
         let writes = api.take_writes();
         if looked.is_ok() && writes.is_empty() {
@@ -60,7 +63,7 @@ fn without_times(mut content: Vec<(Key, Value)>) -> Vec<(Key, Value)> {
 async fn a_mesh_is_made_and_then_nothing_is_written() {
     let api = FakeApi::default();
     api.put("pulsemeshes", external("demo"));
-    assert_eq!(settle(&api).await, 0);
+    assert_eq!(settle(&api, "demo").await, 0);
     assert!(has(&api, "deployments") && has(&api, "services") && has(&api, "configmaps"));
     let worker = worker(api.client(), metrics());
     api.take_requests();
@@ -75,7 +78,7 @@ async fn a_mesh_is_made_and_then_nothing_is_written() {
 async fn a_crash_at_any_write_of_a_mesh_converges_to_the_same_objects() {
     let calm = FakeApi::default();
     calm.put("pulsemeshes", external("demo"));
-    settle(&calm).await;
+    settle(&calm, "demo").await;
     let expected = without_times(calm.content());
     for answer_is_lost in [false, true] {
         let mut met = 0;
@@ -83,7 +86,7 @@ async fn a_crash_at_any_write_of_a_mesh_converges_to_the_same_objects() {
             let api = FakeApi::default();
             api.put("pulsemeshes", external("demo"));
             api.fail(Faults { write_fails_after: Some(at), answer_is_lost, ..Faults::default() });
-            met += settle(&api).await;
+            met += settle(&api, "demo").await;
             let content = without_times(api.content());
             assert_eq!(content, expected, "write {at} fails, lost: {answer_is_lost}");
             if !api.has_failed() {
@@ -99,12 +102,12 @@ async fn a_deleted_mesh_goes_in_order_also_after_crashes() {
     for at in 0..8 {
         let api = FakeApi::default();
         api.put("pulsemeshes", external("demo"));
-        settle(&api).await;
+        settle(&api, "demo").await;
         api.fail(Faults { write_fails_after: Some(at), ..Faults::default() });
         let delete = api.client();
         let meshes: kube::Api<pulsemesh_crds::PulseMesh> = kube::Api::namespaced(delete, NAMESPACE);
         while meshes.delete("demo", &kube::api::DeleteParams::default()).await.is_err() {}
-        settle(&api).await;
+        settle(&api, "demo").await;
         assert_eq!(api.content(), [], "write {at} fails");
     }
 }
@@ -115,6 +118,6 @@ async fn a_paused_mesh_is_left_as_it_is() {
     let mut mesh = external("demo");
     mesh["spec"]["paused"] = json!(true);
     api.put("pulsemeshes", mesh);
-    settle(&api).await;
+    settle(&api, "demo").await;
     assert!(!has(&api, "deployments"));
 }

@@ -1,6 +1,7 @@
 //! The controller against an API server that fails where it hurts.
 
 mod look;
+mod slow_store;
 mod watching;
 
 use prometheus_client::registry::Registry;

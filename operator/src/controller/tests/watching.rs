@@ -13,19 +13,24 @@ use crate::controller::{Parts, start};
 use crate::fake::Faults;
 use crate::health::Health;
 use crate::mesh::names;
+use crate::nodes::Nodes;
 use crate::settings::Settings;
 
 /// For what happens within milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Running {
-    metrics: Metrics,
+pub(super) struct Running {
+    pub(super) metrics: Metrics,
     health: Health,
     tasks: Tasks,
     stop: Stop,
 }
 
 fn run(api: &FakeApi, namespaces: &[&str]) -> Running {
+    run_with(api, namespaces, Unreachable)
+}
+
+pub(super) fn run_with<N: Nodes>(api: &FakeApi, namespaces: &[&str], nodes: N) -> Running {
     let settings = Settings {
         defaults: defaults(),
         namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
@@ -42,7 +47,7 @@ fn run(api: &FakeApi, namespaces: &[&str]) -> Running {
     let parts = Parts {
         clients: clients(api),
         config: kube::Config::new("http://127.0.0.1:1".parse().expect("a URI")),
-        nodes: Unreachable,
+        nodes,
         settings,
         identity: "test".to_owned(),
         metrics: metrics.clone(),
@@ -51,7 +56,7 @@ fn run(api: &FakeApi, namespaces: &[&str]) -> Running {
     Running { metrics, health, tasks, stop }
 }
 
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let waited = timeout(PATIENCE, async {
         while !done() {
             sleep(Duration::from_millis(5)).await;

@@ -170,9 +170,8 @@ const TURNS: [fn(&Facts<'_>, &mut StoreStep) -> Turn; 10] = [
 /// Decides the next step; empty for a store that the operator does not run.
 pub fn next(plan: &Plan, observed: &Observed) -> StoreStep {
     let StorePlan::Managed(store) = &plan.store else { return StoreStep::default() };
-    let ring = Ring::read(&plan.mesh.name, store, observed);
-    let facts = Facts { plan, store, observed, ring };
-    let mut step = as_it_is(&facts);
+    let facts = facts(plan, store, observed);
+    let mut step = racks_as_they_are(&facts);
     step.joined = joined::judge(&facts.ring);
     for turn in TURNS {
         if turn(&facts, &mut step) == Turn::End {
@@ -182,9 +181,20 @@ pub fn next(plan: &Plan, observed: &Observed) -> StoreStep {
     step
 }
 
+/// The step that leaves the ring as it is and needs no view: what was taken away comes back, and no
+/// pod gets another template, comes or leaves. It is where [`next`] begins.
+pub fn as_it_is(plan: &Plan, observed: &Observed) -> StoreStep {
+    let StorePlan::Managed(store) = &plan.store else { return StoreStep::default() };
+    racks_as_they_are(&facts(plan, store, observed))
+}
+
+fn facts<'a>(plan: &'a Plan, store: &'a ManagedPlan, observed: &'a Observed) -> Facts<'a> {
+    Facts { plan, store, observed, ring: Ring::read(&plan.mesh.name, store, observed) }
+}
+
 /// Racks as they are: what was taken away comes back, and no change of the template reaches a
 /// pod by itself.
-fn as_it_is(facts: &Facts<'_>) -> StoreStep {
+fn racks_as_they_are(facts: &Facts<'_>) -> StoreStep {
     let mut step = StoreStep::default();
     for rack in &facts.ring.racks {
         let template = roll::template(facts, rack);

@@ -34,6 +34,7 @@ impl Bed {
     pub(crate) async fn shared() -> Result<Self> {
         let bed = Self::attach("shared").await?;
         bed.install(&[])?;
+        bed.wait_leader().await?;
         bed.apply_mesh(SMALL)?;
         bed.wait_ready(READY_MAX).await?;
         Ok(bed)

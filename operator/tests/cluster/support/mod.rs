@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod mesh;
+mod operators;
 pub(crate) mod rows;
 mod wait;
 

@@ -10,7 +10,7 @@ use super::perform::Until;
 use super::plan::plan;
 use crate::mesh::names;
 use crate::mesh::plan::{Plan, StorePlan};
-use crate::mesh::topology::{StoreStep, next};
+use crate::mesh::topology::{StoreStep, as_it_is, next};
 use crate::nodes::State;
 
 /// Beats and reconciles after the last fault until all must be as wished. A leave or a join takes
@@ -21,6 +21,8 @@ const FAIR_ROUNDS: usize = 300;
 enum Event {
     /// The operator looks once and is killed at some time, while a node may lie.
     Reconcile(Until, Option<(Index, Lie)>),
+    /// The operator puts back what was changed, without asking any node.
+    PutBack,
     /// Time passes without the operator.
     Beat,
     /// Another wish, by nodes of each rack, image and size of claims.
@@ -53,6 +55,7 @@ fn events(racks: usize) -> impl Strategy<Value = Vec<Event>> {
     let wish = proptest::collection::vec(1..4_i32, racks);
     let event = prop_oneof![
         20 => (until, lie).prop_map(|(until, lie)| Event::Reconcile(until, lie)),
+        6 => Just(Event::PutBack),
         12 => Just(Event::Beat),
         2 => (wish, any::<bool>(), proptest::bool::weighted(0.3))
             .prop_map(|(nodes, image, size)| Event::Wish(nodes, image, size)),
@@ -89,6 +92,7 @@ impl Run {
                 let lie = lie.and_then(|(who, lie)| Some((self.place(who)?, lie)));
                 self.reconcile(until, lie);
             }
+            Event::PutBack => self.put_back(),
             Event::Beat => self.cluster.beat(),
             Event::Wish(nodes, image, grow) => self.wish(&nodes, image, grow),
             Event::Hang(who, is_hung) => {
@@ -156,6 +160,18 @@ impl Run {
         step
     }
 
+    fn put_back(&mut self) {
+        let mut observed = self.cluster.observe(None);
+        let step = as_it_is(&self.plan, &observed);
+        observed.views.clear();
+        assert_eq!(step, as_it_is(&self.plan, &observed), "it needs no view");
+        assert!(step.actions.is_empty() && step.joined.is_empty(), "{step:#?}");
+        let before = self.cluster.clone();
+        self.cluster.perform(&self.plan, &step, Until::Objects);
+        self.check_replicas(&before);
+        self.check_one_change();
+    }
+
     /// No pod goes whose node has not truly left; no node is added while another is at work.
     fn check_replicas(&self, before: &Cluster) {
         for (rack, set) in &self.cluster.sets {
@@ -206,6 +222,7 @@ impl Run {
         for _ in 0..FAIR_ROUNDS {
             self.cluster.beat();
             let before = format!("{:?}", self.cluster.sets);
+            self.put_back();
             let step = self.reconcile(Until::All, None);
             let is_still = step.actions.is_empty() && step.waiting.is_none();
             let is_same = before == format!("{:?}", self.cluster.sets);
