@@ -20,8 +20,9 @@ use crate::support::{Bed, SYSTEM};
 const STEADY: Duration = Duration::from_secs(90);
 /// The same with `--long`.
 const STEADY_LONG: Duration = Duration::from_secs(600);
-/// Memory of an operator at rest, in bytes.
-const RESIDENT_MAX: u64 = 20 << 20;
+/// Memory of an operator at rest, in bytes, as `container_memory_rss` tells it: without the clean
+/// pages of its program, which the kernel takes back at no cost.
+const MEMORY_MAX: u64 = 20 << 20;
 /// Operators that are killed at growing times after a change.
 const KILLS: u64 = 8;
 const KILL_STEP: Duration = Duration::from_millis(150);
@@ -162,11 +163,16 @@ async fn a_steady_mesh_is_left_alone_and_the_operator_is_small() -> Result<()> {
     let written: Vec<&Value> = of_operators(&seen[from..]).collect();
     ensure!(written.is_empty(), "{} writes, the first: {:#}", written.len(), written[0]);
     println!("| writes for a steady mesh | 0 | 0 |");
-    let resident =
-        processes()?.iter().map(|process| resident(process)).collect::<Result<Vec<_>>>()?;
-    let largest = resident.into_iter().max().context("no operator runs")?;
-    println!("| memory of an idle operator | {:.1} MiB | 20 MiB |", largest as f64 / 1_048_576.0);
-    ensure!(largest <= RESIDENT_MAX, "an idle operator has {largest} bytes");
+    let mut largest = 0;
+    for process in processes()? {
+        let (own, all) = (memory(&process, "RssAnon:")?, memory(&process, "VmRSS:")?);
+        let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+        println!("| memory of an idle operator | {:.1} MiB | 20 MiB |", mib(own));
+        println!("| with pages of its program | {:.1} MiB | |", mib(all));
+        largest = largest.max(own);
+    }
+    ensure!(largest > 0, "no operator runs");
+    ensure!(largest <= MEMORY_MAX, "an idle operator has {largest} bytes");
     Ok(())
 }
 
@@ -175,10 +181,10 @@ fn is_long() -> bool {
     std::env::var_os("PULSEMESH_LONG").is_some()
 }
 
-/// Bytes of a process that are in memory.
-fn resident(process: &Path) -> Result<u64> {
+/// Bytes of a process by this line of its status.
+fn memory(process: &Path, name: &str) -> Result<u64> {
     let status = fs::read_to_string(process.join("status")).context("read a status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kib.context("the status has no VmRSS")?.trim().parse::<u64>()? * 1024)
+    Ok(kib.with_context(|| format!("the status has no {name}"))?.trim().parse::<u64>()? * 1024)
 }
