@@ -23,6 +23,7 @@ use crate::store::cassandra::link::Link;
 use crate::store::cassandra::live::Live;
 use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::pace::Pace;
+use crate::store::cassandra::read::Reader;
 use crate::store::cassandra::schema;
 use crate::store::cassandra::settings::CassandraSettings;
 use crate::store::cassandra::statements::Statements;
@@ -38,6 +39,7 @@ pub(super) enum Login {
 
 pub(super) struct Fixture {
     pub(super) writer: Writer,
+    pub(super) reader: Reader,
     pub(super) link: Arc<Link>,
     pub(super) live: Arc<Live>,
     pub(super) metrics: CassandraMetrics,
@@ -81,7 +83,8 @@ impl Fixture {
         let (link, settings) = (Link::to(Arc::clone(&live), metrics.clone()), Arc::new(settings));
         let link = Arc::new(link);
         let writer = writer(Arc::clone(&link), &settings, &metrics);
-        Self { writer, link, live, metrics, session, _directory: directory }
+        let reader = Reader::new(Arc::clone(&link), settings);
+        Self { writer, reader, link, live, metrics, session, _directory: directory }
     }
 
     /// Writes whatever the link has doubted.
