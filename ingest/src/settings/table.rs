@@ -32,6 +32,10 @@ const fn time(min: Duration, max: Duration) -> Kind {
 /// off; above, a silent one holds its place.
 const CLIENT_TIME: Kind = time(Duration::from_millis(100), HOUR);
 
+/// Longest request to the database: one that is sent again after it ends with its write, which
+/// the drain gives up after a minute.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
+
 settings! {
     listen: ListenValues = "Listening" {
         /// Where clients send pulses and ask for them.
@@ -106,7 +110,7 @@ settings! {
         /// How long one request may take until it is sent again.
         cassandra_request_timeout = "cassandra-request-timeout",
             "PULSEMESH_CASSANDRA_REQUEST_TIMEOUT",
-            time(Duration::from_millis(100), Duration::from_secs(60)), Is("3s");
+            time(Duration::from_millis(100), REQUEST_TIME_MAX), Is("3s");
         /// Most write requests at once; how many there are is found by measuring.
         cassandra_requests_max = "cassandra-requests-max", "PULSEMESH_CASSANDRA_REQUESTS_MAX",
             count(1, 32_768), Is("256");

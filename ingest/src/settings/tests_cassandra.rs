@@ -90,6 +90,7 @@ fn what_is_wrong_is_told_with_what_would_be_right() {
         ("cassandra-keyspace = \"1a\"", "a letter first"),
         ("cassandra-datacenter = \"dc'1\"", "`dc'1` is no name of a datacenter"),
         ("cassandra-replication-factor = 0", "`0` is below 1"),
+        ("cassandra-request-timeout = \"21s\"", "`21s` is above 20s"),
         ("cassandra-consistency = \"each_quorum\"", "write `one`, `local_one`, `quorum`"),
         ("cassandra-username-file = \"/u\"", "needs --cassandra-password-file beside it"),
         ("cassandra-password-file = \"/p\"", "needs --cassandra-username-file beside it"),

@@ -45,7 +45,8 @@ pub struct RowFault {
 /// writing it again must be harmless.
 #[derive(Debug, Error)]
 pub enum SinkError {
-    /// The sink can't be reached or is overloaded: the same batch is tried again for ever.
+    /// The sink can't be reached or is overloaded: the same rows are tried again for ever, those
+    /// of a write that was given up for want of an answer in halves.
     #[error("sink is unavailable")]
     Unavailable(#[source] anyhow::Error),
     /// The batch is more than the sink takes at once: it is split.

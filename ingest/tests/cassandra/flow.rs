@@ -15,6 +15,9 @@ const REQUEST_PULSES: usize = 100;
 /// Between two requests: 2,000 pulses a second leave room for three nodes on two processors.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// Of the pulses: every third is of the same.
+pub(crate) const SERVICES: [&str; 3] = ["fault-0", "fault-1", "fault-2"];
+
 /// A load that goes on until it is stopped.
 pub(crate) struct Flow {
     thread: JoinHandle<Result<Acknowledged>>,
@@ -86,9 +89,9 @@ impl Sender {
         let padding = "x".repeat(padding);
         let body: String = (0..REQUEST_PULSES)
             .map(|number| {
-                let (service, kind) = (number % 3, number % 2);
+                let (service, kind) = (SERVICES[number % SERVICES.len()], number % 2);
                 format!(
-                    "{{\"service_name\":\"fault-{service}\",\"kind\":\"kind-{kind}\",\
+                    "{{\"service_name\":\"{service}\",\"kind\":\"kind-{kind}\",\
                      \"payload\":\"{padding}\"}}\n"
                 )
             })

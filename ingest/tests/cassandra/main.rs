@@ -5,5 +5,6 @@ mod connect;
 mod flow;
 mod nodes;
 mod outage;
+mod read;
 mod session;
 mod support;

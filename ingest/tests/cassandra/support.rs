@@ -21,6 +21,7 @@ use xtask::ledger::drained;
 use xtask::server::{Launch, Server, wait_for};
 
 use crate::flow::Acknowledged;
+use crate::read;
 use crate::session::{UP_MAX, cluster, connect};
 
 /// Longest wait for what takes a second on an idle machine.
@@ -102,7 +103,8 @@ impl Bed {
         })
     }
 
-    /// The same of several servers of one keyspace, without the counts; gives the number of rows.
+    /// The same of several servers of one keyspace, in the tables and through the API of the first,
+    /// without the counts; gives the number of rows.
     pub(crate) fn check_rows(&self, servers: &[&Server], sent: &[&Acknowledged]) -> Result<u64> {
         self.settle(servers)?;
         let acknowledged: HashSet<Uuid> = sent.iter().flat_map(|sent| sent.ids()).collect();
@@ -114,6 +116,7 @@ impl Bed {
         ensure!(lost == 0, "{lost} of {} are lost", acknowledged.len());
         ensure!(strange == 0, "{strange} rows were not acknowledged");
         ensure!(rows.len() == distinct.len(), "{} rows, {} ids", rows.len(), distinct.len());
+        read::check(servers.first().context("no server")?, &acknowledged)?;
         Ok(rows.len() as u64)
     }
 

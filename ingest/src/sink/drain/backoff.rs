@@ -14,7 +14,7 @@ pub struct RetrySettings {
     pub wait_first: Duration,
     /// Longest wait after any number of failures.
     pub wait_max: Duration,
-    /// How long one write may take until it counts as unavailable.
+    /// How long one write may take until it counts as unavailable, and is tried in halves.
     pub write_timeout: Duration,
 }
 
@@ -24,8 +24,8 @@ impl Default for RetrySettings {
             wait_first: Duration::from_millis(50),
             // A sink that is back is noticed within this.
             wait_max: Duration::from_secs(10),
-            // Longer than any store takes for a batch while it still works on it; a connection
-            // that has died without a word is given up then.
+            // Longer than a store takes for a usual batch while it works on it: what takes longer
+            // is begun again in halves. A connection that has died without a word is given up.
             write_timeout: Duration::from_secs(60),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use futures_util::FutureExt;
+use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::clock::now_us;
@@ -69,6 +70,11 @@ struct Alone {
 /// Why a job ends before its rows are finished: the drain stops, and the log still has them.
 struct Abandoned;
 
+/// Why a write counts as unavailable though its sink has said nothing.
+#[derive(Debug, Error)]
+#[error("no answer within {0:?}")]
+struct NoAnswer(Duration);
+
 impl Job {
     /// Finishes every row, or gives up because the drain stops.
     pub(crate) async fn run(&self) {
@@ -98,6 +104,14 @@ impl Job {
                     self.finish(&piece.batch, written);
                     witness = Some(piece.batch.subset([0]));
                 }
+                // It may work on so many rows for longer than that, and a write keeps nothing
+                // of one that was given up: what is smaller gets on, however slow the sink is.
+                Err(SinkError::Unavailable(why))
+                    if why.is::<NoAnswer>() && piece.batch.len() > 1 =>
+                {
+                    self.stay()?;
+                    piece.split_onto(&mut pieces);
+                }
                 Err(SinkError::Unavailable(_)) => {
                     self.stay()?;
                     pieces.push_front(piece);
@@ -119,9 +133,7 @@ impl Job {
                     if !matches!(error, SinkError::TooLarge) {
                         self.stay()?;
                     }
-                    let (left, right) = piece.halves();
-                    pieces.push_front(right);
-                    pieces.push_front(left);
+                    piece.split_onto(&mut pieces);
                 }
             }
         }
@@ -206,7 +218,7 @@ impl Job {
         let outcome = match tokio::time::timeout(timeout, write).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => Err(SinkError::Unknown(anyhow!("sink panicked: {}", text(&*panic)))),
-            Err(_elapsed) => Err(SinkError::Unavailable(anyhow!("no answer within {timeout:?}"))),
+            Err(_elapsed) => Err(SinkError::Unavailable(NoAnswer(timeout).into())),
         };
         drain.metrics.write_time.observe(start.elapsed().as_secs_f64());
         drain.metrics.count_write(&outcome);
@@ -315,10 +327,13 @@ impl Job {
 }
 
 impl Piece {
-    fn halves(self) -> (Self, Self) {
+    /// Puts its halves where they are written next.
+    fn split_onto(self, pieces: &mut VecDeque<Self>) {
         let (length, middle) = (self.batch.len(), self.batch.len() / 2);
         let left = Self { batch: self.batch.subset(0..middle), history: self.history.clone() };
-        (left, Self { batch: self.batch.subset(middle..length), history: self.history })
+        let right = Self { batch: self.batch.subset(middle..length), history: self.history };
+        pieces.push_front(right);
+        pieces.push_front(left);
     }
 }
 

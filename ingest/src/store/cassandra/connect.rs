@@ -15,7 +15,7 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::credentials::Login;
+use super::credentials::{self, Login};
 use super::link::Down;
 use super::reason;
 use super::settings::{CassandraSettings, TlsFiles};
@@ -190,7 +190,15 @@ impl Connector {
         if let Some(files) = &settings.credentials {
             builder = builder.authenticator_provider(Arc::new(Login::new(files.clone())));
         }
-        let made = Box::pin(builder.build()).await;
-        made.map_err(|error| Down(reason::of_session(&error, settings)))
+        match Box::pin(builder.build()).await {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                let name = match &settings.credentials {
+                    Some(files) => credentials::name(files).await,
+                    None => None,
+                };
+                Err(Down(reason::of_session(&error, settings, name.as_deref())))
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Logging in with a name and a password that lie in files. They are read for each connection,
-//! so that a changed password needs no restart, and are nowhere in a log or an error.
+//! so that a changed password needs no restart. The password is nowhere in a log or an error; the
+//! name is only where the database itself tells it of a right that its user lacks.
 
 use std::io;
 use std::path::Path;
@@ -51,6 +52,12 @@ impl AuthenticatorProvider for Login {
     {
         Box::pin(self.begin(authenticator))
     }
+}
+
+/// The name that is logged in with now, so that it can be kept out of what is told.
+pub(super) async fn name(files: &CredentialFiles) -> Option<String> {
+    let path = files.username.clone();
+    spawn_blocking(move || line("username", &path).ok()).await.ok().flatten()
 }
 
 fn read(files: &CredentialFiles) -> Result<PlainTextAuthenticator, AuthError> {
@@ -125,6 +132,9 @@ mod tests {
             fs::write(path("password"), password).expect("written");
             let (first, _) = login.start_authentication_session("any").await.expect("readable");
             assert_eq!(first, Some(format!("\0mesh\0{password}").into_bytes()));
+            assert_eq!(name(&login.files).await.as_deref(), Some("mesh"));
         }
+        fs::remove_file(path("username")).expect("removed");
+        assert_eq!(name(&login.files).await, None);
     }
 }

@@ -72,6 +72,14 @@ impl Link {
         Ok(Self { standing, _mender: mender, runtime: Some(runtime) })
     }
 
+    /// With something live that nobody mends.
+    #[cfg(test)]
+    pub(crate) fn to(live: Arc<Live>, metrics: CassandraMetrics) -> Self {
+        let standing = Standing::new(metrics);
+        standing.lock().live = Ok(live);
+        Self { standing: Arc::new(standing), _mender: JoinSet::new(), runtime: None }
+    }
+
     /// What requests are sent with now.
     pub(crate) fn live(&self) -> Result<Arc<Live>, Down> {
         self.standing.lock().live.clone()

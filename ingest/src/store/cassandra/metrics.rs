@@ -16,10 +16,11 @@ pub struct TableLabels {
     pub table: &'static str,
 }
 
-/// Label of why a request is sent again.
+/// Label of how a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ClassLabels {
-    /// `timeout`, `overloaded`, `unavailable`, `connection`, `schema` or `unknown`.
+    /// `timeout`, `overloaded`, `unavailable`, `connection`, `schema`, `too_large`, `refused` or
+    /// `unknown`.
     pub class: &'static str,
 }
 

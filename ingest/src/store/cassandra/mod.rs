@@ -125,9 +125,10 @@ impl fmt::Debug for CassandraStore {
     }
 }
 
-/// Writes counts again and again. What could not be written stays for the next time; an outage
-/// is told by the writes.
+/// Writes counts again and again. What could not be written stays for the next time, until there
+/// is so much of it that rows wait too.
 async fn count_for_ever(link: Weak<Link>, sums: Arc<Sums>) {
+    let mut failures = Failures::default();
     let mut turns = interval(COUNTS_INTERVAL);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -137,7 +138,9 @@ async fn count_for_ever(link: Weak<Link>, sums: Arc<Sums>) {
             None => return,
         };
         let Ok(live) = live else { continue };
-        let Err(error) = sums.flush(&live).await else { continue };
+        let flushed = sums.flush(&live).await;
+        let told = failures.count(flushed.is_err());
+        let Err(error) = flushed else { continue };
         let error = match error {
             FlushError::Write(error) if classify(&error) == Class::Schema => {
                 if let Some(link) = link.upgrade() {
@@ -147,7 +150,21 @@ async fn count_for_ever(link: Weak<Link>, sums: Arc<Sums>) {
             }
             other => anyhow::Error::from(other),
         };
-        tracing::debug!(error = format!("{error:#}"), "write of counts failed");
+        if let Some(failures) = told {
+            tracing::warn!(failures, error = format!("{error:#}"), "write of counts failed");
+        }
+    }
+}
+
+/// How often something has failed in a row.
+#[derive(Debug, Default)]
+struct Failures(u32);
+
+impl Failures {
+    /// Counts one more time; `Some`: it failed and is to be told, at first and ever more rarely.
+    fn count(&mut self, failed: bool) -> Option<u32> {
+        self.0 = if failed { self.0.saturating_add(1) } else { 0 };
+        self.0.is_power_of_two().then_some(self.0)
     }
 }
 
@@ -207,5 +224,20 @@ impl Store for CassandraStore {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         Box::pin(self.reader.counts(query))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_are_told_at_first_and_ever_more_rarely() {
+        let mut failures = Failures::default();
+        for _ in 0..2 {
+            let told: Vec<_> = (0..20).filter_map(|_| failures.count(true)).collect();
+            assert_eq!(told, [1, 2, 4, 8, 16]);
+            assert_eq!(failures.count(false), None);
+        }
     }
 }

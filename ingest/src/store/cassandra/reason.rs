@@ -16,8 +16,12 @@ const TEXT_CHARACTERS_MAX: usize = 200;
 /// What rustls writes before the word that a node gave for closing.
 const ALERT: &str = "received fatal alert: ";
 
-/// Why no session was made.
-pub(super) fn of_session(error: &NewSessionError, settings: &CassandraSettings) -> String {
+/// Why no session was made. `name` is who logs in, where that is known.
+pub(super) fn of_session(
+    error: &NewSessionError,
+    settings: &CassandraSettings,
+    name: Option<&str>,
+) -> String {
     let nodes = settings.nodes.join(", ");
     match error {
         NewSessionError::FailedToResolveAnyHostname(_) => {
@@ -25,12 +29,16 @@ pub(super) fn of_session(error: &NewSessionError, settings: &CassandraSettings) 
         }
         NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
             ConnectionPoolError::Broken { last_connection_error },
-        )) => of_connection(last_connection_error, settings),
+        )) => of_connection(last_connection_error, settings, name),
         other => format!("no node of {nodes} answers: {}", cut(&other.to_string())),
     }
 }
 
-fn of_connection(error: &ConnectionError, settings: &CassandraSettings) -> String {
+fn of_connection(
+    error: &ConnectionError,
+    settings: &CassandraSettings,
+    name: Option<&str>,
+) -> String {
     use ConnectionSetupRequestErrorKind as Setup;
     let nodes = settings.nodes.join(", ");
     let ConnectionError::ConnectionSetupRequestError(setup) = error else {
@@ -47,7 +55,7 @@ fn of_connection(error: &ConnectionError, settings: &CassandraSettings) -> Strin
         Setup::DbError(DbError::AuthenticationError, said) => {
             let file = settings.credentials.as_ref().map(|files| files.password.display());
             let file = file.map(|path| format!(" (password file {path})")).unwrap_or_default();
-            format!("login refused{file}: {}", cut(said))
+            format!("login refused{file}{}", without_name(said, name))
         }
         Setup::MissingAuthentication => "the database asks for a login: set \
              --cassandra-username-file and --cassandra-password-file"
@@ -67,6 +75,12 @@ fn of_connection(error: &ConnectionError, settings: &CassandraSettings) -> Strin
             }
         }
     }
+}
+
+/// What a node said of a login, behind a colon, without the name that it has; nothing where that
+/// is not known.
+fn without_name(said: &str, name: Option<&str>) -> String {
+    name.map(|name| format!(": {}", cut(&said.replace(name, "…")))).unwrap_or_default()
 }
 
 fn of_alert(alert: &str) -> String {
@@ -119,5 +133,36 @@ pub(super) fn cut(text: &str) -> String {
     match line.char_indices().nth(TEXT_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_of_a_login_is_told_without_the_name() {
+        let check = |said: &str, name, expected: &str| {
+            assert_eq!(without_name(said, name), expected, "{said}");
+        };
+        let said = "Provided username mesh-writer and/or password are incorrect";
+        let told = ": Provided username … and/or password are incorrect";
+        check(said, Some("mesh-writer"), told);
+        check(
+            "mesh-writer is not permitted to log in",
+            Some("mesh-writer"),
+            ": … is not permitted to log in",
+        );
+        check(
+            "Unable to perform authentication:\n timeout",
+            Some("m"),
+            ": Unable to perfor… authentication: ti…eout",
+        );
+        check(
+            "Unable to perform authentication",
+            Some("mesh"),
+            ": Unable to perform authentication",
+        );
+        check(said, None, "");
     }
 }

@@ -31,7 +31,8 @@ pub struct CassandraSettings {
     pub id_index: bool,
     /// Whether requests and answers are compressed (LZ4).
     pub compression: bool,
-    /// How long one request may take.
+    /// How long one request may take; the settings of a process allow 20 s, so that two after
+    /// each other end before the drain gives the write up.
     pub request_timeout: Duration,
     /// Most requests at once, over all nodes; how many there are is found by measuring.
     pub requests_max: usize,

@@ -109,7 +109,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("cassandra-compression", Word(&["lz4", "none"]), "lz4", UserOfCql),
     known(
         "cassandra-request-timeout",
-        Time(Duration::from_millis(100), seconds(60)),
+        Time(Duration::from_millis(100), seconds(20)),
         "3s",
         UserOfCql,
     ),

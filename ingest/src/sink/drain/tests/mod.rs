@@ -4,4 +4,5 @@ mod answers;
 mod histories;
 mod restarts;
 pub(crate) mod rig;
+mod slow;
 mod turns;

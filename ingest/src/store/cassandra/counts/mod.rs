@@ -33,6 +33,8 @@ use super::settings::CassandraSettings;
 pub(crate) use self::file::SumsError;
 use self::part::SumRow;
 pub(crate) use self::state::Origin;
+#[cfg(test)]
+pub(crate) use self::state::SUMS_MAX;
 use self::state::{Flush, State};
 pub(crate) use self::tally::Counted;
 use self::tally::Tally;

@@ -26,7 +26,7 @@ pub(super) const PART_AGE_MAX_US: i64 = 3_600_000_000;
 /// A flush each second makes room for more new sums than rows can be written in a second, so
 /// it is met only where counts fail and rows do not. What is being written when it is met is
 /// still counted; the drain's concurrent batches bound how much that is.
-pub(super) const SUMS_MAX: usize = 250_000;
+pub(crate) const SUMS_MAX: usize = 250_000;
 /// What is counted of one log.
 #[derive(Debug)]
 pub(super) struct Ledger {

@@ -21,6 +21,9 @@ pub(super) const SCHEMA: &str = "pulse_schema";
 /// Where the lease is.
 pub(super) const LOCK: &str = "pulse_lock";
 
+/// What a key begins with that is a line of its own, and what a column ends with that is one.
+const KEY: &str = "PRIMARY KEY";
+
 /// The space of all table ids.
 const IDS: Uuid = uuid!("0a0c3a7e-1d7d-5a39-9a0b-5b1f0f6a6c11");
 
@@ -229,6 +232,14 @@ pub(super) fn create_lock(keyspace: &str, retention: Retention) -> Option<String
 }
 
 impl Table {
+    /// The columns' names and types.
+    pub(super) fn types(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.columns.iter().filter(|line| !line.starts_with(KEY)).filter_map(|line| {
+            let column = line.strip_suffix(KEY).map_or(*line, str::trim_end);
+            column.split_once(' ')
+        })
+    }
+
     /// Makes it if it is missing. Its id is made from its name alone: when two nodes are asked to
     /// make it at once, both make the same table. With the ids that the database gives there
     /// would be two, and what was written to the one that loses is gone.
@@ -308,6 +319,20 @@ mod tests {
                 assert_eq!(count, table.key.len(), "of {}", table.name);
             }
         }
+    }
+
+    #[test]
+    fn each_column_has_a_name_and_a_type() {
+        for table in &TABLES {
+            let types: Vec<_> = table.types().collect();
+            let names: BTreeSet<_> = types.iter().map(|(name, _)| *name).collect();
+            let own_line = table.columns.iter().any(|line| line.starts_with(KEY));
+            assert_eq!(names.len() + usize::from(own_line), table.columns.len());
+            assert!(table.key.iter().all(|key| names.contains(key)), "{}", table.name);
+            assert!(types.iter().all(|(_, of)| !of.contains(KEY)), "{types:?}");
+        }
+        let metadata = TABLES[0].types().find(|(name, _)| *name == "metadata");
+        assert_eq!(metadata, Some(("metadata", "frozen<map<text, text>>")));
     }
 
     #[test]

@@ -42,6 +42,26 @@ pub(crate) enum SchemaError {
         /// Its name.
         table: String,
     },
+    /// A table has the name and key of one of ours and a column of another type; nothing was
+    /// touched.
+    #[error(
+        "refuse the table {keyspace}.{table}: its column {column} is of type {found}, and this \
+         program uses {wanted}, so another program or an early build made it, and it was left as \
+         it is; choose another keyspace with --cassandra-keyspace, or move its rows to a table of \
+         another name and drop it"
+    )]
+    OtherType {
+        /// Where it is.
+        keyspace: String,
+        /// Its name.
+        table: String,
+        /// The first column that differs.
+        column: &'static str,
+        /// The type that it has.
+        found: String,
+        /// The type that it must have.
+        wanted: &'static str,
+    },
     /// Another process changes the tables right now.
     #[error("wait for another process that prepares the tables of keyspace {keyspace}")]
     LockHeld {

@@ -1,6 +1,7 @@
 //! The keyspace: made where it is missing, and never changed.
 
 use scylla::client::session::Session;
+use tracing::{info, warn};
 
 use crate::store::cassandra::settings::CassandraSettings;
 
@@ -38,10 +39,29 @@ pub(super) async fn make(
         Some(datacenter) => datacenter.clone(),
         None => local_datacenter(requests).await?,
     };
-    let fewest = nodes.clamp(1, REPLICAS) as u32;
-    let replicas = settings.replication_factor.unwrap_or(fewest);
-    let plain = create(&settings.keyspace, &datacenter, replicas);
+    let replicas = replicas(settings.replication_factor, nodes);
+    let keyspace = &*settings.keyspace;
+    info!(keyspace, datacenter, replicas, "make the keyspace");
+    if is_scarce(settings.replication_factor, nodes) {
+        warn!(
+            keyspace,
+            replicas,
+            "the datacenter has fewer than {REPLICAS} nodes, and a keyspace keeps its replicas: \
+             alter it when there are more"
+        );
+    }
+    let plain = create(keyspace, &datacenter, replicas);
     make_as(requests, &plain, is_scylla(requests.session)).await
+}
+
+/// Of each row: as many as was asked for.
+fn replicas(asked: Option<u32>, nodes: usize) -> u32 {
+    asked.unwrap_or(nodes.clamp(1, REPLICAS) as u32)
+}
+
+/// Whether there are fewer replicas than there should be, and nobody has asked for so few.
+fn is_scarce(asked: Option<u32>, nodes: usize) -> bool {
+    asked.is_none() && nodes < REPLICAS
 }
 
 /// Scylla's releases before 2025.4 know no conditional writes in a keyspace with tablets, which
@@ -103,6 +123,22 @@ mod tests {
         check("pülse", false);
         check("a.b", false);
         check("a; DROP KEYSPACE b", false);
+    }
+
+    #[test]
+    fn there_are_three_replicas_or_as_many_as_nodes_and_fewer_are_told_unless_asked_for() {
+        let check = |asked, nodes, expected, scarce| {
+            assert_eq!(replicas(asked, nodes), expected, "{asked:?} of {nodes}");
+            assert_eq!(is_scarce(asked, nodes), scarce, "{asked:?} of {nodes}");
+        };
+        check(None, 0, 1, true);
+        check(None, 1, 1, true);
+        check(None, 2, 2, true);
+        check(None, 3, 3, false);
+        check(None, 9, 3, false);
+        check(Some(1), 1, 1, false);
+        check(Some(2), 9, 2, false);
+        check(Some(5), 3, 5, false);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! What a keyspace has: the keys of its tables, and what the schema's own table says of them.
+//! What a keyspace has: the columns of its tables, and what the schema's own table says of them.
 //! Reads only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scylla::value::CqlTimestamp;
 
-use super::definitions::{LOCK, SCHEMA, TABLES};
+use super::definitions::{LOCK, SCHEMA, TABLES, Table};
 use super::error::{SchemaError, disagree, is_refused, unread};
 use super::requests::Requests;
 use super::retention::Retention;
@@ -17,10 +17,19 @@ pub(super) const COMPONENT: &str = "pulses";
 /// What a keyspace has.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The columns of each table's primary key.
-    keys: BTreeMap<String, BTreeSet<String>>,
+    /// The columns of each table by their names.
+    tables: BTreeMap<String, BTreeMap<String, Column>>,
     /// What was written down when the tables were last changed.
     pub(super) noted: Option<Noted>,
+}
+
+/// A column as the database has it.
+#[derive(Debug)]
+struct Column {
+    /// As CQL writes it.
+    of_type: String,
+    /// Whether it is one of the primary key.
+    is_key: bool,
 }
 
 /// What was written down when the tables were last changed.
@@ -35,18 +44,18 @@ pub(super) struct Noted {
 impl Seen {
     /// Looks; a keyspace that is not there has nothing.
     pub(super) async fn look(requests: Requests<'_>, keyspace: &str) -> Result<Self, SchemaError> {
-        let cql = "SELECT table_name, column_name, kind FROM system_schema.columns \
+        let cql = "SELECT table_name, column_name, kind, type FROM system_schema.columns \
                    WHERE keyspace_name = ?";
         let rows = requests.rows(DOING, cql, (keyspace,)).await?;
         let mut seen = Self::default();
-        for row in rows.rows::<(String, String, String)>().map_err(unread(DOING))? {
-            let (table, column, kind) = row.map_err(unread(DOING))?;
-            let key = seen.keys.entry(table).or_default();
-            if kind == "partition_key" || kind == "clustering" {
-                key.insert(column);
-            }
+        for row in rows.rows::<(String, String, String, String)>().map_err(unread(DOING))? {
+            let (table, name, kind, of_type) = row.map_err(unread(DOING))?;
+            let is_key = kind == "partition_key" || kind == "clustering";
+            seen.tables.entry(table).or_default().insert(name, Column { of_type, is_key });
         }
-        if !seen.is_foreign(SCHEMA, &["component"]) && seen.keys.contains_key(SCHEMA) {
+        let schema = TABLES.iter().find(|table| table.name == SCHEMA);
+        let ours = schema.is_some_and(|table| seen.foreign(keyspace, table).is_none());
+        if ours && seen.tables.contains_key(SCHEMA) {
             seen.noted = Noted::read(requests, keyspace).await?;
         }
         Ok(seen)
@@ -57,32 +66,35 @@ impl Seen {
         if let Some(found) = self.noted.map(|noted| noted.version).filter(|&found| found > known) {
             return Err(SchemaError::Newer { keyspace: keyspace.to_owned(), found, known });
         }
-        match TABLES.iter().find(|table| self.is_foreign(table.name, table.key)) {
-            Some(table) => Err(SchemaError::PlainTable {
-                keyspace: keyspace.to_owned(),
-                table: table.name.to_owned(),
-            }),
-            None => Ok(()),
-        }
+        TABLES.iter().find_map(|table| self.foreign(keyspace, table)).map_or(Ok(()), Err)
     }
 
     /// Whether every table is there.
     pub(super) fn is_whole(&self) -> bool {
-        TABLES.iter().all(|table| self.keys.contains_key(table.name))
+        TABLES.iter().all(|table| self.tables.contains_key(table.name))
     }
 
     /// Whether there is none but the one of the lease.
     pub(super) fn is_fresh(&self) -> bool {
         let mut ours = TABLES.iter().filter(|table| table.name != LOCK);
-        !ours.any(|table| self.keys.contains_key(table.name))
+        !ours.any(|table| self.tables.contains_key(table.name))
     }
 
-    /// Whether it is there with another key.
-    fn is_foreign(&self, table: &str, key: &[&str]) -> bool {
-        let ours = |found: &BTreeSet<String>| {
-            found.len() == key.len() && key.iter().all(|&column| found.contains(column))
-        };
-        self.keys.get(table).is_some_and(|found| !ours(found))
+    /// Why a table that is there is not one that this program made.
+    fn foreign(&self, keyspace: &str, table: &Table) -> Option<SchemaError> {
+        let columns = self.tables.get(table.name)?;
+        let (keyspace, name) = (keyspace.to_owned(), table.name.to_owned());
+        let key = |column: &&Column| column.is_key;
+        let found = table.key.iter().filter_map(|&column| columns.get(column)).filter(key).count();
+        if found != table.key.len() || columns.values().filter(key).count() != found {
+            return Some(SchemaError::PlainTable { keyspace, table: name });
+        }
+        // One that is missing, or more than ours, is another version's.
+        let (column, found, wanted) = table.types().find_map(|(column, wanted)| {
+            let found = &columns.get(column)?.of_type;
+            (found != wanted).then_some((column, found.clone(), wanted))
+        })?;
+        Some(SchemaError::OtherType { keyspace, table: name, column, found, wanted })
     }
 }
 
@@ -120,5 +132,47 @@ impl Noted {
         let at = CqlTimestamp(self.changed_at_ms);
         let values = (COMPONENT, self.version, self.retention.seconds(), at);
         requests.write("write down the version of the tables", &cql, values).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A keyspace with our tables, in which columns are changed before it is looked at.
+    fn refused(change: impl FnOnce(&mut BTreeMap<String, Column>)) -> Option<String> {
+        let mut seen = Seen::default();
+        for table in &TABLES {
+            let column = |(name, of_type): (&str, &str)| {
+                let is_key = table.key.contains(&name);
+                (name.to_owned(), Column { of_type: of_type.to_owned(), is_key })
+            };
+            seen.tables.insert(table.name.to_owned(), table.types().map(column).collect());
+        }
+        change(seen.tables.get_mut("pulse_events_by_service").expect("a table"));
+        seen.refuse("mesh", 1).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_table_is_ours_by_the_columns_of_its_key_and_all_types() {
+        let column = |of_type: &str, is_key| Column { of_type: of_type.to_owned(), is_key };
+        let is_refused = |refused: Option<String>, expected: &[&str]| {
+            let text = refused.expect("refused");
+            assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+        };
+        assert_eq!(refused(|_| {}), None);
+        assert_eq!(refused(|columns| drop(columns.remove("payload"))), None);
+        let more = refused(|columns| drop(columns.insert("more".into(), column("int", false))));
+        assert_eq!(more, None, "a column of another version");
+        let key = ["mesh.pulse_events_by_service", "its primary key is not"];
+        is_refused(refused(|columns| drop(columns.remove("bucket"))), &key);
+        let more = refused(|columns| drop(columns.insert("more".into(), column("int", true))));
+        is_refused(more, &key);
+        let shard =
+            refused(|columns| drop(columns.insert("shard".into(), column("smallint", true))));
+        let words = ["mesh.pulse_events_by_service", "shard is of type smallint", "int"];
+        is_refused(shard, &words);
+        let text = refused(|columns| drop(columns.insert("payload".into(), column("blob", false))));
+        is_refused(text, &["payload is of type blob", "text", "--cassandra-keyspace"]);
     }
 }

@@ -1,5 +1,5 @@
 //! What must be in the database before a batch's first row: where readers find its rows. Each is
-//! written once, and again only when it is forgotten or would not live as long as its rows.
+//! written, and again only when it is forgotten or would not live as long as its rows.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(super) struct Era {
     number: i64,
     /// Of the index's rows, in seconds.
     ttl_s: i32,
-    /// Of the index's rows, in microseconds: the era's start, so that an era's row never
-    /// replaces one of a later era, which lives longer.
+    /// Of the index's rows, in microseconds: now, so that what is written later replaces what was
+    /// written before, though the retention, and with it the eras' length, has changed between.
     timestamp_us: i64,
 }
 
@@ -36,13 +36,13 @@ impl Era {
         let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 4);
         let length_us = us(retention.max(ERA_MIN));
         let number = now_us.div_euclid(length_us);
-        let timestamp_us = number.saturating_mul(length_us);
-        let end_us = timestamp_us
+        let end_us = number
+            .saturating_mul(length_us)
             .saturating_add(length_us)
             .saturating_add(us(retention))
             .saturating_add(us(MARGIN));
         let ttl_s = capped(end_us.saturating_sub(now_us) / 1_000_000, now_us);
-        Self { number, ttl_s, timestamp_us }
+        Self { number, ttl_s, timestamp_us: now_us }
     }
 }
 
@@ -143,9 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn a_later_era_replaces_an_earlier_one() {
-        let day = Duration::from_secs(24 * 3600);
-        let (early, late) = (Era::at(1_000, day), Era::at(1_000 + 86_400_000_000, day));
-        assert!(late.timestamp_us > early.timestamp_us && late.number > early.number);
+    fn what_is_written_later_replaces_what_was_written_before_whatever_the_retentions() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let start_us = 1_700_049_600_000_000;
+        for (before, after) in [(24, 24), (24, 168), (168, 720), (720, 24), (1, 87_600)] {
+            for later_us in [1, 60_000_000, 86_400_000_000] {
+                let early = Era::at(start_us, hours(before));
+                let late = Era::at(start_us + later_us, hours(after));
+                assert!(late.timestamp_us > early.timestamp_us, "{before} h, then {after} h");
+            }
+        }
+        let (early, late) = (Era::at(1_000, hours(24)), Era::at(1_000 + 86_400_000_000, hours(24)));
+        assert!(late.number > early.number, "it is written anew in each era");
     }
 }

@@ -1,16 +1,21 @@
 //! What is known to be in the database, so that it is not written again with every batch.
-//! Bounded: what is forgotten is written once more, which does no harm.
+//! Bounded in number and in age: what is forgotten is written once more, which does no harm.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::Series;
 
 /// Hashes of one generation, about 1.5 MiB; two are kept. A process writes to so many series
-/// within ten minutes only if its tenants have as many services.
+/// within a minute only if its tenants have as many services.
 const GENERATION_MAX: usize = 50_000;
+/// How long marks are added to one generation: twice as long, all of them are known. Somebody else
+/// may have emptied a table, or made it anew, without this process seeing a failure: rows that
+/// come then are led to again within two minutes.
+const GENERATION_AGE: Duration = Duration::from_secs(60);
 
 /// Names a row of an index by 128 bits: two rows never share them by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,33 +47,43 @@ impl Mark {
     }
 }
 
-/// A set that forgets what was not asked for lately.
+/// A set that forgets its oldest.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     generations: Mutex<Generations>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Generations {
     young: HashSet<Mark>,
     old: HashSet<Mark>,
+    /// When the young generation began.
+    began: Instant,
 }
 
 impl Known {
     pub(super) fn contains(&self, mark: Mark) -> bool {
-        let mut generations = self.lock();
-        if generations.young.contains(&mark) {
-            return true;
-        }
-        let found = generations.old.contains(&mark);
-        if found {
-            generations.insert(mark);
-        }
-        found
+        self.contains_at(Instant::now(), mark)
     }
 
     pub(super) fn insert(&self, mark: Mark) {
-        self.lock().insert(mark);
+        self.insert_at(Instant::now(), mark);
+    }
+
+    fn contains_at(&self, now: Instant, mark: Mark) -> bool {
+        let mut generations = self.lock();
+        generations.age(now);
+        // Not made young again: that would keep it known for ever.
+        generations.young.contains(&mark) || generations.old.contains(&mark)
+    }
+
+    fn insert_at(&self, now: Instant, mark: Mark) {
+        let mut generations = self.lock();
+        generations.age(now);
+        if generations.young.len() >= GENERATION_MAX {
+            generations.turn(now);
+        }
+        generations.young.insert(mark);
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations> {
@@ -77,11 +92,27 @@ impl Known {
 }
 
 impl Generations {
-    fn insert(&mut self, mark: Mark) {
-        if self.young.len() >= GENERATION_MAX {
-            self.old = std::mem::take(&mut self.young);
+    /// Ends generations whose time is over.
+    fn age(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.began);
+        if age >= 2 * GENERATION_AGE {
+            self.turn(now);
+            self.turn(now);
+        } else if age >= GENERATION_AGE {
+            // Not now: its marks are forgotten twice the time after it began.
+            self.turn(self.began + GENERATION_AGE);
         }
-        self.young.insert(mark);
+    }
+
+    fn turn(&mut self, began: Instant) {
+        self.old = std::mem::take(&mut self.young);
+        self.began = began;
+    }
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self { young: HashSet::new(), old: HashSet::new(), began: Instant::now() }
     }
 }
 
@@ -111,18 +142,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_stays_known_and_memory_is_bounded() {
-        let known = Known::default();
-        let asked = Mark(u128::MAX);
-        known.insert(asked);
+    fn memory_is_bounded_and_the_newest_are_known() {
+        let (known, now) = (Known::default(), Instant::now());
         for number in 0..5 * GENERATION_MAX as u128 {
-            known.insert(Mark(number));
-            if number % 1_000 == 0 {
-                assert!(known.contains(asked));
-            }
+            known.insert_at(now, Mark(number));
+            let oldest = (number + 1).saturating_sub(GENERATION_MAX as u128);
+            assert!(known.contains_at(now, Mark(oldest)), "{number}");
         }
-        assert!(!known.contains(Mark(0)), "what nobody asks for is forgotten");
+        assert!(!known.contains_at(now, Mark(0)), "the oldest are forgotten");
         let generations = known.lock();
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_MAX);
+    }
+
+    #[test]
+    fn a_mark_is_known_for_one_to_two_minutes_however_often_it_is_asked_for() {
+        let begin = Instant::now();
+        // Seconds from the first mark to another one.
+        for written_s in [0_u64, 1, 30, 59, 60, 61, 119, 120, 1_000] {
+            let at = |seconds| begin + Duration::from_secs(written_s + seconds);
+            let known = Known::default();
+            known.insert_at(begin, Mark(0));
+            known.insert_at(at(0), Mark(1));
+            assert!((0..60).all(|second| known.contains_at(at(second), Mark(1))), "{written_s}");
+            for second in 60..=120 {
+                known.contains_at(at(second), Mark(1));
+            }
+            assert!(!known.contains_at(at(121), Mark(1)), "{written_s}");
+        }
+        let known = Known::default();
+        known.insert_at(begin, Mark(1));
+        assert!(!known.contains_at(begin + 3 * GENERATION_AGE, Mark(1)), "without a question");
     }
 }

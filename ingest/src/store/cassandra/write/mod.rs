@@ -110,17 +110,9 @@ impl Writer {
     }
 
     async fn write_to(&self, live: &Arc<Live>, batch: &Batch) -> Result<Written, SinkError> {
-        if !self.sums.has_room() {
-            let why = anyhow!("too many counts wait to be written");
-            return Err(SinkError::Unavailable(why));
-        }
         let plan = self.plan(batch);
         let outcome = self.write_plan(live, &plan).await;
-        match &outcome {
-            Ok(()) | Err(SinkError::RowFaults(_)) => self.link.note(None),
-            Err(SinkError::Unavailable(why)) => self.link.note(Some(format!("{why:#}"))),
-            Err(SinkError::TooLarge | SinkError::Unknown(_)) => {}
-        }
+        self.link.note(failing(&outcome));
         outcome?;
         self.count(batch, &plan);
         Ok(Written { rows: plan.rows.len() as u64, expired: plan.expired })
@@ -134,6 +126,10 @@ impl Writer {
     }
 
     async fn write_plan(&self, live: &Arc<Live>, plan: &Plan<'_>) -> Result<(), SinkError> {
+        if !self.sums.has_room() {
+            let why = anyhow!("too many counts wait to be written");
+            return Err(SinkError::Unavailable(why));
+        }
         if !plan.faults.is_empty() {
             return Err(SinkError::RowFaults(plan.faults.clone()));
         }
@@ -212,6 +208,14 @@ impl Bound {
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("sending", &self.sending).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing is stored, by the outcome of a write; of rows that are at fault, the others are.
+fn failing(outcome: &Result<(), SinkError>) -> Option<String> {
+    match outcome {
+        Ok(()) | Err(SinkError::RowFaults(_) | SinkError::TooLarge) => None,
+        Err(SinkError::Unavailable(why) | SinkError::Unknown(why)) => Some(format!("{why:#}")),
     }
 }
 

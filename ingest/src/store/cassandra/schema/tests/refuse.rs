@@ -58,6 +58,37 @@ async fn any_table_with_a_name_of_ours_and_another_key_is_refused() {
 
 #[tokio::test]
 #[ignore = "needs the database of cargo xtask test cassandra"]
+async fn a_table_with_a_column_of_another_type_is_refused_and_left_as_it_is() {
+    let fixture = Fixture::new("type").await;
+    fixture.process().run().await.expect("prepare");
+    fixture.process().run().await.expect("types as this program made them");
+    let (make, keyspace) = (definitions::migrations, fixture.settings.keyspace.clone());
+    for (table, ours, early) in [
+        ("pulse_events_by_service", "shard int", "shard smallint"),
+        ("pulse_schema", "version int", "version bigint"),
+    ] {
+        fixture.send(&format!("DROP TABLE KS.{table}"), ()).await;
+        let versions = make(&keyspace, Retention::new(fixture.settings.retention));
+        let mut statements = versions.iter().flat_map(|version| &version.statements);
+        let statement = statements.find(|text| text.contains(&format!(".{table} (")));
+        let changed = statement.expect("its definition").replace(ours, early);
+        fixture.send(&changed, ()).await;
+        let before = fixture.tables().await;
+        let error = fixture.process().run().await.expect_err("another's table");
+        let refused =
+            matches!(&error, SchemaError::OtherType { table: found, .. } if found == table);
+        assert!(refused, "{error}");
+        assert!(error.to_string().contains(early.split(' ').next_back().expect("a type")));
+        assert_eq!(error.again(), error::Again::Later);
+        assert_eq!(fixture.tables().await, before, "nothing was changed");
+        fixture.send(&format!("DROP TABLE KS.{table}"), ()).await;
+        fixture.process().run().await.expect("made anew");
+    }
+    fixture.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
 async fn a_name_that_is_no_name_reaches_no_statement() {
     let mut fixture = Fixture::new("name").await;
     fixture.settings.keyspace = "a; DROP KEYSPACE b".to_owned();

@@ -9,9 +9,9 @@ use scylla::value::{CqlDecimal, CqlTimestamp};
 use crate::clock::now_us;
 use crate::pulse::{Pulse, Usage};
 use crate::sink::Written;
-use crate::store::Row;
 use crate::store::cassandra::layout::{ID_HOUR_MS, IdPlace, Layout, bucket_of};
 use crate::store::cassandra::metrics::TableLabels;
+use crate::store::{Position, PulseQuery, Row};
 
 use super::fixture::{Fixture, Login};
 use super::planning::{Sample, batch};
@@ -186,7 +186,8 @@ async fn what_leads_to_rows_is_written_once_and_outlives_them() {
     let mut named = Sample::new(1, now_us);
     named.id = uuid::Uuid::from_u128(77);
     let mut late = Sample::new(2, now_us);
-    late.event_time_ms -= 90 * 24 * ID_HOUR_MS;
+    // In the first half of its bucket.
+    late.event_time_ms = bucket_of(late.event_time_ms - 90 * 24 * ID_HOUR_MS) + 1_000;
     late.layout = Layout::new(1, 1);
     let samples = [named.clone(), late.clone(), Sample::new(3, now_us)];
     let batch = batch(&samples);
@@ -198,21 +199,61 @@ async fn what_leads_to_rows_is_written_once_and_outlives_them() {
     assert_eq!(count("events"), 6);
     // Two ids of one second may lie side by side or not.
     assert!([6, 9].contains(&count("ids")), "{}", count("ids"));
-    let buckets: Vec<(CqlTimestamp, i16)> = fixture
+    let buckets: Vec<(CqlTimestamp, i16, i16)> = fixture
         .rows(
-            "SELECT bucket, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ?",
+            "SELECT bucket, slice, layout FROM pulse_buckets WHERE tenant = ? AND service_name = ?",
             (&named.tenant, &named.service),
         )
         .await;
-    let place = |sample: &Sample| {
-        (CqlTimestamp(bucket_of(sample.event_time_ms)), sample.layout.code() as i16)
+    let place = |sample: &Sample, slice| {
+        (CqlTimestamp(bucket_of(sample.event_time_ms)), slice, sample.layout.code() as i16)
     };
-    assert_eq!(buckets, [place(&named), place(&late)], "newest first");
+    assert_eq!(buckets, [place(&named, 1023), place(&late, 511)], "newest first");
     let hours: Vec<(CqlTimestamp, i32)> = fixture
         .rows("SELECT receive_hour, shards FROM pulse_id_hours WHERE tenant = ?", (&named.tenant,))
         .await;
     let hour_ms = named.received_at_us.div_euclid(1000 * ID_HOUR_MS) * ID_HOUR_MS;
     assert_eq!(hours, [(CqlTimestamp(hour_ms), 8)]);
+}
+
+#[tokio::test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+async fn what_is_written_with_any_layout_is_found_by_the_reader() {
+    let fixture = Fixture::new(Login::Superuser).await;
+    let now_us = now_us();
+    let layouts = [Layout::ONE, Layout::new(4, 3), Layout::new(10, 3)];
+    let samples: Vec<_> = (0..300)
+        .map(|number| {
+            let mut sample = Sample::new(number, now_us);
+            // Over half an hour, so that a bucket has rows of all layouts in many slices.
+            sample.event_time_ms -= number as i64 * 6_007;
+            sample.layout = layouts[number as usize % layouts.len()];
+            sample
+        })
+        .collect();
+    fixture.write(&batch(&samples)).await.expect("written");
+    for limit in [7, 1_000] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = fixture.reader.pulses(&newest(limit, after)).await.expect("a page");
+            found.extend(page.rows.iter().map(|row| row.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let written: Vec<_> = samples.iter().map(|sample| sample.id).collect();
+        assert_eq!(found, written, "{limit} a page, newest first");
+    }
+    for sample in samples.iter().step_by(50) {
+        let found = fixture.reader.pulse(&sample.tenant, sample.id).await.expect("an answer");
+        assert_eq!(found.map(|row| row.event_time_ms), Some(sample.event_time_ms));
+    }
+}
+
+fn newest(limit: usize, after: Option<Position>) -> PulseQuery {
+    let (tenant, service) = ("default".to_owned(), "checkout".to_owned());
+    PulseQuery { tenant, service, from_ms: i64::MIN, to_ms: i64::MAX, limit, after }
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use crate::store::cassandra::link::Link;
 use crate::store::cassandra::live::Live;
 use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::pace::Pace;
+use crate::store::cassandra::read::Reader;
 use crate::store::cassandra::schema;
 use crate::store::cassandra::settings::CassandraSettings;
 use crate::store::cassandra::statements::Statements;
@@ -38,6 +39,8 @@ pub(super) enum Login {
 
 pub(super) struct Fixture {
     pub(super) writer: Writer,
+    pub(super) reader: Reader,
+    pub(super) link: Arc<Link>,
     pub(super) live: Arc<Live>,
     pub(super) metrics: CassandraMetrics,
     /// A session of the superuser.
@@ -57,12 +60,10 @@ impl Fixture {
         let keyspace = format!("write_{}", &unique[16..]);
         let session = connect(&cluster, superuser).await;
         let directory = TempDir::new().expect("a directory");
-        // Nobody listens there: only the session made here is written with.
-        let nobody = vec!["127.0.0.1:1".to_owned()];
         let settings = CassandraSettings {
             keyspace: keyspace.clone(),
             replication_factor: Some(1),
-            ..CassandraSettings::new(nobody, directory.path().to_owned())
+            ..CassandraSettings::new(Vec::new(), directory.path().to_owned())
         };
         Box::pin(schema::prepare(&session, &settings, 1)).await.expect("make the tables");
         let role = ("write_tests", "write_tests");
@@ -79,10 +80,14 @@ impl Fixture {
         let live = Arc::new(live(&cluster, own, &keyspace).await);
         session.use_keyspace(&keyspace, false).await.expect("use the keyspace");
         let metrics = CassandraMetrics::unregistered();
-        let writer = writer(settings, &metrics);
-        Self { writer, live, metrics, session, _directory: directory }
+        let (link, settings) = (Link::to(Arc::clone(&live), metrics.clone()), Arc::new(settings));
+        let link = Arc::new(link);
+        let writer = writer(Arc::clone(&link), &settings, &metrics);
+        let reader = Reader::new(Arc::clone(&link), settings);
+        Self { writer, reader, link, live, metrics, session, _directory: directory }
     }
 
+    /// Writes whatever the link has doubted.
     pub(super) async fn write(&self, batch: &Batch) -> Result<Written, SinkError> {
         // As a sink's future, which must be one that any thread may drive.
         let write: BoxFuture<'_, _> = Box::pin(self.writer.write_to(&self.live, batch));
@@ -109,14 +114,10 @@ pub(super) fn refusal(error: &scylla::errors::ExecutionError) -> (DbError, Strin
     }
 }
 
-/// A writer whose link never has anything live: what it writes with is given to it.
-fn writer(settings: CassandraSettings, metrics: &CassandraMetrics) -> Writer {
-    let settings = Arc::new(settings);
+fn writer(link: Arc<Link>, settings: &CassandraSettings, metrics: &CassandraMetrics) -> Writer {
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
-    let sums = Sums::open(fs, &settings, metrics.clone()).expect("no counts yet");
-    let link = Link::open(Arc::clone(&settings), metrics.clone()).expect("threads");
-    let pace = Pace::new(16, metrics);
-    Writer::new(Arc::new(link), pace, Arc::new(sums), &settings, metrics)
+    let sums = Sums::open(fs, settings, metrics.clone()).expect("no counts yet");
+    Writer::new(link, Pace::new(16, metrics), Arc::new(sums), settings, metrics)
 }
 
 async fn live(cluster: &Cluster, login: (&str, &str), keyspace: &str) -> Live {

@@ -10,9 +10,11 @@ use xtask::cassandra::Cluster;
 
 use crate::clock::now_us;
 use crate::pulse::Pulse;
-use crate::sink::{SinkError, Written};
+use crate::sink::{SinkError, SinkState, Written};
+use crate::store::cassandra::counts::{Counted, Origin, SUMS_MAX};
 use crate::store::cassandra::error::{Class, classify};
 
+use super::super::failing;
 use super::fixture::{Fixture, Login};
 use super::planning::{Sample, batch};
 
@@ -91,6 +93,38 @@ async fn tables_that_go_are_an_outage_and_never_a_row() {
     fixture.session.query_unpaged(drop, ()).await.expect("drop the keyspace");
     let answer = fixture.write(&batch).await;
     assert!(matches!(answer, Err(SinkError::Unavailable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+async fn what_keeps_rows_from_being_stored_is_told_as_the_stores_state() {
+    let fixture = Fixture::new(Login::Superuser).await;
+    let batch = batch(&samples(10, &[]));
+    fixture.write(&batch).await.expect("written");
+    assert_eq!(fixture.link.state(), SinkState::Up);
+    let counted = (0..SUMS_MAX as u64).map(|number| Counted {
+        seq: 1_000 + number,
+        tenant: "default",
+        minute_ms: number as i64 * 60_000,
+        kind: "pulse",
+    });
+    fixture.writer.sums.add(Origin { log: None, finished_below: 0 }, counted);
+    let answer = fixture.write(&batch).await;
+    assert!(matches!(answer, Err(SinkError::Unavailable(_))), "{answer:?}");
+    let why = "too many counts wait to be written".to_owned();
+    assert_eq!(fixture.link.state(), SinkState::Down(why));
+}
+
+#[test]
+fn a_failure_of_any_cause_but_rows_is_a_reason_why_nothing_is_stored() {
+    let check = |outcome, expected: Option<&str>| {
+        assert_eq!(failing(&outcome).as_deref(), expected, "{outcome:?}");
+    };
+    let why = || anyhow::anyhow!("timed out").context("write failed");
+    check(Ok(()), None);
+    check(Err(SinkError::RowFaults(Vec::new())), None);
+    check(Err(SinkError::Unavailable(why())), Some("write failed: timed out"));
+    check(Err(SinkError::Unknown(why())), Some("write failed: timed out"));
 }
 
 #[tokio::test]

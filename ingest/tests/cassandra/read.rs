@@ -1,0 +1,66 @@
+//! What clients read of a load through the API: rows that lie in the database and that nothing
+//! leads to are as good as lost.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use uuid::Uuid;
+use xtask::client::Client;
+use xtask::server::{Server, wait_for};
+
+use crate::flow::SERVICES;
+use crate::support::SOON;
+
+/// Rows of a page: the most that there can be.
+const PAGE_ROWS: usize = 1_000;
+/// How many pulses are looked up by their ids.
+const LOOKUPS: usize = 20;
+
+/// Asks whether all of these pulses, and no others, are listed, each once, and whether some of
+/// them are found by their ids. A node that has just come back may be slow to answer.
+pub(crate) fn check(server: &Server, ids: &HashSet<Uuid>) -> Result<()> {
+    wait_for(SOON, "an answer to all reads", || {
+        let mut client = server.client();
+        check_lists(&mut client, ids)?;
+        let step = ids.len().div_ceil(LOOKUPS).max(1);
+        for id in ids.iter().step_by(step) {
+            let row = client.get_json(&format!("/v1/pulses/{id}"))?;
+            ensure!(row["id"] == id.to_string(), "{id} leads to {row}");
+        }
+        Ok(true)
+    })
+}
+
+fn check_lists(client: &mut Client, ids: &HashSet<Uuid>) -> Result<()> {
+    let mut listed = Vec::with_capacity(ids.len());
+    for service in SERVICES {
+        list(client, service, &mut listed)?;
+    }
+    let distinct: HashSet<Uuid> = listed.iter().copied().collect();
+    let (hidden, strange) = (ids.difference(&distinct).count(), distinct.difference(ids).count());
+    ensure!(hidden == 0, "{hidden} of {} are in no list", ids.len());
+    ensure!(strange == 0, "{strange} are listed that were not acknowledged");
+    ensure!(listed.len() == distinct.len(), "{} listed, {} ids", listed.len(), distinct.len());
+    Ok(())
+}
+
+/// The ids of a service, by all of its pages.
+fn list(client: &mut Client, service: &str, listed: &mut Vec<Uuid>) -> Result<()> {
+    let mut cursor = String::new();
+    loop {
+        let target = format!("/v1/pulses?service={service}&limit={PAGE_ROWS}{cursor}");
+        let page = client.get_json(&target)?;
+        for row in page["pulses"].as_array().context("a page has no pulses")? {
+            listed.push(id_of(row)?);
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn id_of(row: &Value) -> Result<Uuid> {
+    Uuid::parse_str(row["id"].as_str().context("a row has no id")?).context("read an id")
+}
