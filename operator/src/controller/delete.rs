@@ -74,6 +74,10 @@ impl<N: Nodes> Worker<N> {
                 self.delete_claims(namespace, &claims).await?;
                 format!("{} claims are being deleted", claims.len())
             }
+            Step::DeleteJobs(jobs) => {
+                self.delete_objects(namespace, &jobs).await?;
+                "Jobs that hold claims are being deleted".to_owned()
+            }
             Step::Finish { credentials } => {
                 if credentials {
                     self.delete_credentials(metadata).await?;

@@ -2,6 +2,7 @@
 //! the n-th write, an answer that is lost, a watch that fails for ever. It knows server-side
 //! apply, preconditions, finalizers, owners and watches, and no schema.
 
+mod controllers;
 mod objects;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,6 +72,14 @@ impl FakeApi {
         self.objects().remove(plural, name);
     }
 
+    /// Lets the controllers of the cluster work; whether there was anything to do.
+    pub(crate) fn beat(&self) -> bool {
+        let mut objects = self.objects();
+        let before = objects.version();
+        objects.beat();
+        objects.version() != before
+    }
+
     /// All objects without what the server sets itself, to compare.
     pub(crate) fn content(&self) -> Vec<(Key, Value)> {
         self.objects().content()
@@ -95,6 +104,9 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let Some(target) = Target::of(parts.uri.path()) else {
+            if let Some(resources) = self.resources(parts.uri.path()) {
+                return respond(StatusCode::OK, &resources);
+            }
             return respond(StatusCode::NOT_FOUND, &status(404, "NotFound", "no such path"));
         };
         let query: Vec<(String, String)> = pairs(parts.uri.query().unwrap_or_default());
@@ -104,10 +116,8 @@ impl FakeApi {
         if parts.method == Method::GET {
             return self.read(&target, &query).await;
         }
-        let applies = parts
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.contains("apply-patch")));
+        let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        let is_patch = |name| kind.is_some_and(|kind| kind.contains(name));
         let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let fault = self.take_fault(&target);
         if fault == Some(false) {
@@ -117,11 +127,11 @@ impl FakeApi {
             let mut objects = self.objects();
             match parts.method {
                 Method::POST => objects.create(&target, value),
-                Method::PATCH if applies => {
+                Method::PATCH if is_patch("apply-patch") => {
                     let manager = find(&query, "fieldManager").unwrap_or_default();
                     objects.apply(&target, manager, value)
                 }
-                Method::PATCH => objects.merge(&target, value),
+                Method::PATCH => objects.merge(&target, value, is_patch("strategic")),
                 Method::DELETE => objects.delete(&target, &value),
                 _ => Answer::new(405, status(405, "MethodNotAllowed", "no")),
             }
@@ -130,6 +140,22 @@ impl FakeApi {
             return lost();
         }
         respond(answer.code, &answer.body)
+    }
+
+    /// The resources of a group, if a definition of any was put there.
+    fn resources(&self, path: &str) -> Option<Value> {
+        let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+        let definitions = self.objects().of("customresourcedefinitions");
+        let names = definitions.iter().filter_map(|one| one["metadata"]["name"].as_str());
+        let plurals = names.filter_map(|name| name.split_once('.')).filter(|one| one.1 == group);
+        let resource = |(plural, _): (&str, &str)| {
+            json!({"name": plural, "singularName": "", "namespaced": true, "kind": "", "verbs": []})
+        };
+        let resources: Vec<Value> = plurals.map(resource).collect();
+        let version = format!("{group}/{version}");
+        let list = json!({"kind": "APIResourceList", "groupVersion": version,
+                          "resources": resources});
+        (!resources.is_empty()).then_some(list)
     }
 
     /// Whether this write fails, and is done all the same.

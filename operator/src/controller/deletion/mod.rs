@@ -27,6 +27,8 @@ pub(super) enum Step {
     StopStore(Vec<Object>),
     /// Delete these claims.
     DeleteClaims(Vec<PersistentVolumeClaim>),
+    /// Delete these Jobs with their pods, which hold claims that are being deleted.
+    DeleteJobs(Vec<Object>),
     /// Wait, for a reason that a person is told.
     Wait(String),
     /// Delete the credentials, if there are any and the policy says so, and let the mesh go.
@@ -139,8 +141,20 @@ fn claims(mesh: &str, policy: DeletionPolicy, observed: &Observed) -> Option<Ste
     if !left.is_empty() {
         return Some(Step::DeleteClaims(left));
     }
-    let count = claims.len();
-    (count > 0).then(|| Step::Wait(format!("{count} claims are being deleted")))
+    if claims.is_empty() {
+        return None;
+    }
+    // A claim stays for as long as any pod names it, also one that has ended. Not before: a claim
+    // that stays would get another Job.
+    let jobs: Vec<Object> = of(observed, names::Component::Ingest)
+        .filter(|object| object.kind == Kind::Job)
+        .filter(|object| object.value.metadata.deletion_timestamp.is_none())
+        .cloned()
+        .collect();
+    if !jobs.is_empty() {
+        return Some(Step::DeleteJobs(jobs));
+    }
+    Some(Step::Wait(format!("{} claims are being deleted", claims.len())))
 }
 
 /// Whether a claim was made for a pod of this mesh: its labels say so, and its name, which a

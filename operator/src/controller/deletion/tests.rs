@@ -80,6 +80,7 @@ fn told(policy: DeletionPolicy, drains: &[Object], observed: &Observed) -> Strin
             let names = claims.iter().filter_map(|claim| claim.metadata.name.clone());
             format!("delete {}", names.collect::<Vec<_>>().join(","))
         }
+        Step::DeleteJobs(jobs) => format!("delete jobs {}", names(&jobs)),
         Step::Wait(_) => "wait".to_owned(),
         Step::Finish { credentials } => format!("finish {credentials}"),
     }
@@ -127,6 +128,22 @@ fn logs_are_drained_after_ingest_has_gone_and_before_anything_else() {
     seen.objects.pop();
     seen.objects.push(job(1));
     assert_eq!(told(Delete, &[job(0)], &seen), "stop store demo-store-rack1");
+}
+
+#[test]
+fn jobs_go_once_every_claim_is_being_deleted_and_not_before() {
+    let mut seen = running();
+    seen.objects = vec![object(Kind::Job, "demo-drain-0", "ingest", json!({}))];
+    seen.pods = vec![pod("demo-drain-0-x", "ingest", "Job")];
+    let time = json!("2026-01-01T00:00:00Z");
+    let time: Option<Time> = Some(serde_json::from_value(time).expect("a time"));
+    seen.claims[0].metadata.deletion_timestamp = time.clone();
+    assert_eq!(told(Delete, &[], &seen), "delete data-demo-store-rack1-0");
+    seen.claims[1].metadata.deletion_timestamp = time.clone();
+    assert_eq!(told(Delete, &[], &seen), "delete jobs demo-drain-0");
+    assert_eq!(told(Retain, &[], &seen), "finish false", "they go with the mesh");
+    seen.objects[0].value.metadata.deletion_timestamp = time;
+    assert_eq!(told(Delete, &[], &seen), "wait");
 }
 
 #[test]

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use kube::Client;
 use serde_json::{Value, json};
 
-use super::{FakeApi, Metrics, NAMESPACE, Unreachable, defaults, external, metrics};
+use super::ring::Ring;
+use super::{FakeApi, NAMESPACE, defaults, external, metrics};
 use crate::controller::kinds::OptionalKinds;
 use crate::controller::worker::{Failures, Next, Worker};
 use crate::events::Events;
 use crate::fake::{Faults, Key};
 
-fn worker(client: Client, metrics: Metrics) -> Worker<Unreachable> {
+pub(super) fn worker(api: &FakeApi, nodes: Ring) -> Worker<Ring> {
     Worker {
-        events: Events::new(client.clone(), "test".to_owned()),
-        client,
-        nodes: Unreachable,
+        events: Events::new(api.client(), "test".to_owned()),
+        client: api.client(),
+        nodes,
         defaults: defaults(),
-        metrics,
+        metrics: metrics(),
         resync: Duration::from_secs(300),
         timeout: Duration::from_secs(10),
         kinds: OptionalKinds::default(),
@@ -25,16 +25,19 @@ fn worker(client: Client, metrics: Metrics) -> Worker<Unreachable> {
     }
 }
 
-/// Looks until nothing is written any more; as the queue does, again after a failure.
-async fn settle(api: &FakeApi) -> usize {
-    let worker = worker(api.client(), metrics());
+/// Looks until nothing is done any more; as the queue does, again after a failure. How many
+/// looks failed.
+pub(super) async fn settle(api: &FakeApi, ring: &Ring) -> usize {
+    let worker = worker(api, ring.clone());
     let (mut failures, mut last) = (0, String::new());
-    for _ in 0..50 {
+    for _ in 0..60 {
         api.take_requests();
         let looked = Box::pin(worker.look(NAMESPACE, "demo")).await;
         failures += usize::from(looked.is_err());
         let writes = api.take_writes();
-        if looked.is_ok() && writes.is_empty() {
+        let is_quiet = ring.take_orders() == 0 && writes.is_empty();
+        let is_steady = !api.beat();
+        if looked.is_ok() && is_quiet && is_steady {
             return failures;
         }
         last = format!("{looked:?} {writes:?}");
@@ -42,11 +45,18 @@ async fn settle(api: &FakeApi) -> usize {
     unreachable!("it never settles: {last}")
 }
 
-fn has(api: &FakeApi, plural: &str) -> bool {
+/// Deletes the mesh, as a person does.
+pub(super) async fn delete(api: &FakeApi) {
+    let meshes: kube::Api<pulsemesh_crds::PulseMesh> =
+        kube::Api::namespaced(api.client(), NAMESPACE);
+    while meshes.delete("demo", &kube::api::DeleteParams::default()).await.is_err() {}
+}
+
+pub(super) fn has(api: &FakeApi, plural: &str) -> bool {
     api.content().iter().any(|(key, _)| key.0 == plural)
 }
 
-fn without_times(mut content: Vec<(Key, Value)>) -> Vec<(Key, Value)> {
+pub(super) fn without_times(mut content: Vec<(Key, Value)>) -> Vec<(Key, Value)> {
     for (_, object) in &mut content {
         let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
         for condition in conditions.into_iter().flatten() {
@@ -60,9 +70,9 @@ fn without_times(mut content: Vec<(Key, Value)>) -> Vec<(Key, Value)> {
 async fn a_mesh_is_made_and_then_nothing_is_written() {
     let api = FakeApi::default();
     api.put("pulsemeshes", external("demo"));
-    assert_eq!(settle(&api).await, 0);
+    assert_eq!(settle(&api, &Ring::of(&api)).await, 0);
     assert!(has(&api, "deployments") && has(&api, "services") && has(&api, "configmaps"));
-    let worker = worker(api.client(), metrics());
+    let worker = worker(&api, Ring::of(&api));
     api.take_requests();
     let next = Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
     assert!(matches!(next, Next::In(_)));
@@ -75,7 +85,7 @@ async fn a_mesh_is_made_and_then_nothing_is_written() {
 async fn a_crash_at_any_write_of_a_mesh_converges_to_the_same_objects() {
     let calm = FakeApi::default();
     calm.put("pulsemeshes", external("demo"));
-    settle(&calm).await;
+    settle(&calm, &Ring::of(&calm)).await;
     let expected = without_times(calm.content());
     for answer_is_lost in [false, true] {
         let mut met = 0;
@@ -83,7 +93,7 @@ async fn a_crash_at_any_write_of_a_mesh_converges_to_the_same_objects() {
             let api = FakeApi::default();
             api.put("pulsemeshes", external("demo"));
             api.fail(Faults { write_fails_after: Some(at), answer_is_lost, ..Faults::default() });
-            met += settle(&api).await;
+            met += settle(&api, &Ring::of(&api)).await;
             let content = without_times(api.content());
             assert_eq!(content, expected, "write {at} fails, lost: {answer_is_lost}");
             if !api.has_failed() {
@@ -99,12 +109,10 @@ async fn a_deleted_mesh_goes_in_order_also_after_crashes() {
     for at in 0..8 {
         let api = FakeApi::default();
         api.put("pulsemeshes", external("demo"));
-        settle(&api).await;
+        settle(&api, &Ring::of(&api)).await;
         api.fail(Faults { write_fails_after: Some(at), ..Faults::default() });
-        let delete = api.client();
-        let meshes: kube::Api<pulsemesh_crds::PulseMesh> = kube::Api::namespaced(delete, NAMESPACE);
-        while meshes.delete("demo", &kube::api::DeleteParams::default()).await.is_err() {}
-        settle(&api).await;
+        delete(&api).await;
+        settle(&api, &Ring::of(&api)).await;
         assert_eq!(api.content(), [], "write {at} fails");
     }
 }
@@ -115,6 +123,6 @@ async fn a_paused_mesh_is_left_as_it_is() {
     let mut mesh = external("demo");
     mesh["spec"]["paused"] = json!(true);
     api.put("pulsemeshes", mesh);
-    settle(&api).await;
+    settle(&api, &Ring::of(&api)).await;
     assert!(!has(&api, "deployments"));
 }

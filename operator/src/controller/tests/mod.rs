@@ -1,6 +1,8 @@
 //! The controller against an API server that fails where it hurts.
 
+mod claims;
 mod look;
+mod ring;
 mod watching;
 
 use prometheus_client::registry::Registry;

@@ -1,0 +1,61 @@
+//! Whole looks at meshes whose logs and nodes lie in claims, in a cluster whose controllers work.
+
+use serde_json::{Value, json};
+
+use super::look::{delete, has, settle, worker};
+use super::ring::Ring;
+use super::{FakeApi, NAMESPACE, mesh};
+use crate::controller::worker::Next;
+
+/// A mesh whose logs lie in claims, before a database of another.
+fn with_logs(policy: &str) -> Value {
+    mesh(
+        "demo",
+        json!({
+            "ingest": {"replicas": 3, "log": {"storage": {"size": "4Gi"}}},
+            "store": {"external": {"cassandra": {"nodes": ["a.example:9042"]}}},
+            "deletionPolicy": policy,
+        }),
+    )
+}
+
+async fn settled(mesh: Value) -> (FakeApi, Ring) {
+    let api = FakeApi::default();
+    let ring = Ring::of(&api);
+    api.put("pulsemeshes", mesh);
+    settle(&api, &ring).await;
+    (api, ring)
+}
+
+fn names(api: &FakeApi, plural: &str) -> Vec<String> {
+    let of = |(key, _): (crate::fake::Key, Value)| (key.0 == plural).then_some(key.2);
+    api.content().into_iter().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn a_deleted_mesh_drains_its_claims_and_takes_them_away() {
+    let (api, ring) = settled(with_logs("Delete")).await;
+    assert_eq!(names(&api, "persistentvolumeclaims").len(), 3);
+    delete(&api).await;
+    let worker = worker(&api, ring);
+    let mut drained = 0;
+    for _ in 0..20 {
+        let next = Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
+        drained = drained.max(names(&api, "jobs").len());
+        api.beat();
+        if next == Next::Gone {
+            break;
+        }
+    }
+    assert_eq!(drained, 3);
+    assert_eq!(api.content(), [], "nothing holds a claim");
+}
+
+#[tokio::test]
+async fn a_mesh_that_retains_its_claims_leaves_them() {
+    let (api, ring) = settled(with_logs("Retain")).await;
+    delete(&api).await;
+    settle(&api, &ring).await;
+    assert_eq!(names(&api, "persistentvolumeclaims").len(), 3);
+    assert!(!has(&api, "pulsemeshes") && !has(&api, "jobs") && !has(&api, "statefulsets"));
+}
