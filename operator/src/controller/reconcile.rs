@@ -133,14 +133,16 @@ impl<N: Nodes> Worker<N> {
         // Before anything that it shall guard is made.
         self.hold(&mesh.metadata).await?;
         let objects = build::objects(plan, observed, &work.step)?;
-        let applied = apply::apply(&self.client, &plan.mesh, objects, observed).await?;
-        work.undone.extend(applied.refused.iter().cloned());
-        work.applied = applied;
+        let applied = apply::apply(&self.client, &plan.mesh, objects, observed).await;
+        // Also after a failure: orders were decided from what was seen, not from what was written.
         let performed =
             perform::perform(&self.client, &self.nodes, plan, observed, &work.step).await;
         work.undone.extend(performed.failure.map(|failure| chain(&failure)));
         work.orders = performed.done;
         work.changed = performed.changed;
+        work.applied = applied?;
+        work.undone.extend(work.applied.refused.iter().cloned());
+        work.undone.extend(work.applied.failed.iter().map(|failure| chain(failure)));
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Faults {
     pub(crate) write_fails_after: Option<usize>,
     /// Whether that one is done all the same, and only its answer is lost.
     pub(crate) answer_is_lost: bool,
+    /// The plural whose writes always fail.
+    pub(crate) broken_write: Option<&'static str>,
     /// The plural whose watches always fail.
     pub(crate) broken_watch: Option<&'static str>,
 }
@@ -148,8 +150,10 @@ impl FakeApi {
         let definitions = self.objects().of("customresourcedefinitions");
         let names = definitions.iter().filter_map(|one| one["metadata"]["name"].as_str());
         let plurals = names.filter_map(|name| name.split_once('.')).filter(|one| one.1 == group);
-        let resource = |(plural, _): (&str, &str)| {
-            json!({"name": plural, "singularName": "", "namespaced": true, "kind": "", "verbs": []})
+        let resource = |(plural, _)| {
+            let mut resource = json!({"singularName": "", "namespaced": true, "verbs": []});
+            (resource["name"], resource["kind"]) = (Value::from(plural), "".into());
+            resource
         };
         let resources: Vec<Value> = plurals.map(resource).collect();
         let version = format!("{group}/{version}");
@@ -164,6 +168,9 @@ impl FakeApi {
             return None;
         }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.broken_write == Some(target.plural.as_str()) {
+            return Some(false);
+        }
         let left = faults.write_fails_after.as_mut()?;
         if *left > 0 {
             *left -= 1;

@@ -372,6 +372,11 @@ fn overlay(object: &mut Value, patch: &Value) {
                 }
             }
         }
+        // Not as it is: a null in it takes away what is not there.
+        (object, Value::Object(patch)) => {
+            *object = json!({});
+            overlay(object, &Value::Object(patch.clone()));
+        }
         (object, patch) => *object = patch.clone(),
     }
 }

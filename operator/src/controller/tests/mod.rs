@@ -2,6 +2,7 @@
 
 mod claims;
 mod look;
+mod managed;
 mod ring;
 mod watching;
 
