@@ -69,6 +69,15 @@ impl FakeApi {
         self.objects().put(plural, object);
     }
 
+    /// Changes all objects of a plural, as somebody else would.
+    pub(crate) fn change(&self, plural: &str, change: impl Fn(&mut Value)) {
+        let mut objects = self.objects();
+        for mut object in objects.of(plural) {
+            change(&mut object);
+            objects.put(plural, object);
+        }
+    }
+
     /// Takes an object away.
     pub(crate) fn remove(&self, plural: &str, name: &str) {
         self.objects().remove(plural, name);

@@ -39,16 +39,20 @@ pub(super) enum Step {
 }
 
 /// The next step of the mesh of this name. `drains` are the Jobs that drain what the claims of
-/// ingest still hold; none where their data goes with the store or stays with the claims.
+/// ingest still hold; empty where their data goes with the store or stays with the claims, `None`
+/// where that is not known.
 pub(super) fn next(
     mesh: &str,
     policy: DeletionPolicy,
-    drains: &[Object],
+    drains: Option<&[Object]>,
     observed: &Observed,
 ) -> Step {
     let steps = [
         stop_ingest(observed),
-        drain(drains, observed),
+        match drains {
+            Some(drains) => drain(drains, observed),
+            None => undrained(mesh, observed),
+        },
         stop_store(observed),
         claims(mesh, policy, observed),
     ];
@@ -104,6 +108,23 @@ fn drain(drains: &[Object], observed: &Observed) -> Option<Step> {
             "Jobs write what is left in logs to the store: {}. To let the mesh go without them, \
              set deletionPolicy to Retain, which keeps the claims",
             undone.join(", ")
+        ))
+    })
+}
+
+/// Waits while there are claims of ingest whose logs would go undrained.
+fn undrained(mesh: &str, observed: &Observed) -> Option<Step> {
+    let holds_a_log = |claim: &&PersistentVolumeClaim| {
+        let metadata = &claim.metadata;
+        let is_ours = is_claim_of(metadata, mesh) && is_of(metadata, names::Component::Ingest);
+        is_ours && metadata.deletion_timestamp.is_none()
+    };
+    let claims = observed.claims.iter().filter(holds_a_log).count();
+    (claims > 0).then(|| {
+        Step::Wait(format!(
+            "{claims} claims may hold pulses that the store does not have, and a spec with errors \
+             does not say where that is: correct the spec, or set deletionPolicy to Retain, which \
+             keeps the claims"
         ))
     })
 }

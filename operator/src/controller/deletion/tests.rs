@@ -69,8 +69,12 @@ fn running() -> Observed {
 }
 
 fn told(policy: DeletionPolicy, drains: &[Object], observed: &Observed) -> String {
+    say(next("demo", policy, Some(drains), observed))
+}
+
+fn say(step: Step) -> String {
     let names = |objects: &[Object]| objects.iter().map(Object::name).collect::<Vec<_>>().join(",");
-    match next("demo", policy, drains, observed) {
+    match step {
         Step::StopIngest { delete, scale } => {
             format!("stop ingest {} {}", names(&delete), names(&scale))
         }
@@ -144,6 +148,18 @@ fn jobs_go_once_every_claim_is_being_deleted_and_not_before() {
     assert_eq!(told(Retain, &[], &seen), "finish false", "they go with the mesh");
     seen.objects[0].value.metadata.deletion_timestamp = time;
     assert_eq!(told(Delete, &[], &seen), "wait");
+}
+
+#[test]
+fn claims_of_ingest_stay_while_nobody_knows_where_their_logs_belong() {
+    let mut seen = running();
+    let step = |seen: &Observed| say(next("demo", Delete, None, seen));
+    assert!(step(&seen).starts_with("stop ingest"), "each pod drains its own log");
+    seen.objects.clear();
+    seen.pods.clear();
+    assert_eq!(step(&seen), "wait");
+    seen.claims.remove(0);
+    assert_eq!(step(&seen), "delete data-demo-store-rack1-0", "there is no log");
 }
 
 #[test]

@@ -32,23 +32,53 @@ fn names(api: &FakeApi, plural: &str) -> Vec<String> {
     api.content().into_iter().filter_map(of).collect()
 }
 
-#[tokio::test]
-async fn a_deleted_mesh_drains_its_claims_and_takes_them_away() {
-    let (api, ring) = settled(with_logs("Delete")).await;
-    assert_eq!(names(&api, "persistentvolumeclaims").len(), 3);
-    delete(&api).await;
-    let worker = worker(&api, ring);
+/// Looks until the mesh is gone or nothing changes; how many logs were drained by Jobs.
+async fn see_off(api: &FakeApi, ring: &Ring) -> usize {
+    let worker = worker(api, ring.clone());
     let mut drained = 0;
     for _ in 0..20 {
         let next = Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
-        drained = drained.max(names(&api, "jobs").len());
+        drained = drained.max(names(api, "jobs").len());
         api.beat();
         if next == Next::Gone {
             break;
         }
     }
-    assert_eq!(drained, 3);
+    drained
+}
+
+#[tokio::test]
+async fn a_deleted_mesh_drains_its_claims_and_takes_them_away() {
+    let (api, ring) = settled(with_logs("Delete")).await;
+    assert_eq!(names(&api, "persistentvolumeclaims").len(), 3);
+    delete(&api).await;
+    assert_eq!(see_off(&api, &ring).await, 3);
     assert_eq!(api.content(), [], "nothing holds a claim");
+}
+
+#[tokio::test]
+async fn logs_are_drained_also_where_somebody_took_the_stateful_set_away() {
+    let (api, ring) = settled(with_logs("Delete")).await;
+    delete(&api).await;
+    api.remove("statefulsets", "demo-ingest");
+    assert_eq!(see_off(&api, &ring).await, 3);
+    assert_eq!(api.content(), []);
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_a_spec_that_says_where_logs_belong() {
+    let (api, ring) = settled(with_logs("Delete")).await;
+    let unknown = json!({"no-such-setting": "1"});
+    api.change("pulsemeshes", |mesh| mesh["spec"]["ingest"]["settings"] = unknown.clone());
+    delete(&api).await;
+    assert_eq!(see_off(&api, &ring).await, 0);
+    assert_eq!(names(&api, "persistentvolumeclaims").len(), 3, "what they hold was accepted");
+    let told = api.content().into_iter().find(|(key, _)| key.0 == "pulsemeshes");
+    let told = told.expect("the mesh waits").1["status"]["conditions"].to_string();
+    assert!(told.contains("correct the spec"), "{told}");
+    api.change("pulsemeshes", |mesh| mesh["spec"]["ingest"]["settings"] = json!({}));
+    assert_eq!(see_off(&api, &ring).await, 3);
+    assert_eq!(api.content(), []);
 }
 
 #[tokio::test]

@@ -206,6 +206,9 @@ fn a_mesh_that_is_deleted_says_so() {
     seen.mesh.metadata.deletion_timestamp = Some(Time(seen.now));
     seen.tells("Ready", "False", "Deleting", "");
     seen.tells("Reconciling", "True", "Deleting", "ingest drains its log");
+    let message = "2 pods of the store stop".to_owned();
+    seen.step.waiting = Some(Waiting { reason: "Deleting", message });
+    seen.tells("Reconciling", "True", "Deleting", "2 pods of the store stop");
 }
 
 #[test]
