@@ -45,7 +45,7 @@ const RULES: &[Rule] = &[
     (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "patch", "delete"]),
     (Scope::Meshes, "events.k8s.io", &["events"], &["create", "patch"]),
     (Scope::Lease, "coordination.k8s.io", &["leases"], &["get", "create", "patch"]),
-    // Whether claims can grow; without it they are not grown.
+    // Whether claims can grow; without it, that is tried.
     (Scope::Cluster, "storage.k8s.io", &["storageclasses"], &["list"]),
 ];
 

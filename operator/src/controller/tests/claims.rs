@@ -89,3 +89,29 @@ async fn a_mesh_that_retains_its_claims_leaves_them() {
     assert_eq!(names(&api, "persistentvolumeclaims").len(), 3);
     assert!(!has(&api, "pulsemeshes") && !has(&api, "jobs") && !has(&api, "statefulsets"));
 }
+
+#[tokio::test]
+async fn claims_of_ingest_grow_where_their_class_can_and_the_store_is_not_ours() {
+    for (grows, expected) in [(true, "8Gi"), (false, "4Gi")] {
+        let api = FakeApi::default();
+        let ring = Ring::of(&api);
+        let class = json!({"metadata": {"name": "fast"}, "provisioner": "a",
+                           "allowVolumeExpansion": grows});
+        api.put("storageclasses", class);
+        api.put("pulsemeshes", with_logs("Retain"));
+        settle(&api, &ring).await;
+        api.change("persistentvolumeclaims", |claim| {
+            claim["spec"]["storageClassName"] = "fast".into();
+        });
+        api.change("pulsemeshes", |mesh| {
+            mesh["spec"]["ingest"]["log"]["storage"]["size"] = "8Gi".into();
+        });
+        let worker = worker(&api, ring);
+        Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
+        let claims = api.content().into_iter().filter(|(key, _)| key.0 == "persistentvolumeclaims");
+        for (key, claim) in claims {
+            let size = &claim["spec"]["resources"]["requests"]["storage"];
+            assert_eq!(size, expected, "{key:?}");
+        }
+    }
+}

@@ -225,6 +225,8 @@ fn claims_that_can_not_grow_and_drains_that_gave_up_wait_for_a_person() {
     seen.observed.claims.push(serde_json::from_value(claim).expect("a claim"));
     seen.tells("Stalled", "False", "NotStalled", "");
     seen.mesh = spec("8Gi");
+    seen.tells("Stalled", "False", "NotStalled", "");
+    seen.observed.growable_classes = Some(std::collections::BTreeSet::new());
     seen.tells("Stalled", "True", "ClaimsCannotGrow", "data-demo-ingest-0 can't grow");
     seen.mesh = spec("4Gi");
     for (condition, stalled, reconciling) in [
