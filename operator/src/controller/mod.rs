@@ -10,6 +10,7 @@ mod queue;
 mod reconcile;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod watches;
 mod worker;
 

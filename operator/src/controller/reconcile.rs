@@ -220,7 +220,7 @@ impl<N: Nodes> Worker<N> {
         Ok(())
     }
 
-    async fn write_status(
+    pub(super) async fn write_status(
         &self,
         metadata: &ObjectMeta,
         status: &MeshStatus,
@@ -250,6 +250,7 @@ impl<N: Nodes> Worker<N> {
         tracing::warn!(namespace = identity.namespace, name = identity.name, "read: {problem}");
         let note = format!("the spec can't be read and nothing is changed: {problem}");
         self.events.tell(&identity, News::warning("Invalid", note)).await;
+        self.tell_unreadable(metadata, problem).await?;
         Ok(Next::Invalid)
     }
 

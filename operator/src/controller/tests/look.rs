@@ -126,3 +126,39 @@ async fn a_paused_mesh_is_left_as_it_is() {
     settle(&api, &Ring::of(&api)).await;
     assert!(!has(&api, "deployments"));
 }
+
+/// What the conditions of the mesh say, by their types.
+fn told(api: &FakeApi) -> Vec<(String, String)> {
+    let mesh = api.content().into_iter().find(|(key, _)| key.0 == "pulsemeshes");
+    let conditions = mesh.expect("the mesh").1["status"]["conditions"].take();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let conditions = conditions.as_array().into_iter().flatten();
+    conditions.map(|one| (text(&one["type"]), text(&one["status"]))).collect()
+}
+
+#[tokio::test]
+async fn a_spec_that_can_not_be_read_is_told_once_and_all_else_stays() {
+    let api = FakeApi::default();
+    let ring = Ring::of(&api);
+    api.put("pulsemeshes", external("demo"));
+    settle(&api, &ring).await;
+    let spec = |api: &FakeApi, store: Value| {
+        api.change("pulsemeshes", |mesh| mesh["spec"]["store"] = store.clone());
+    };
+    spec(&api, json!(5));
+    let worker = worker(&api, ring.clone());
+    for writes in [1, 0] {
+        api.take_requests();
+        let next = Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
+        assert_eq!((next, api.take_writes().len()), (Next::Invalid, writes));
+        let expected = [("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True")];
+        let expected = expected.map(|(kind, status)| (kind.to_owned(), status.to_owned()));
+        assert_eq!(told(&api), expected);
+    }
+    let mesh = api.content().into_iter().find(|(key, _)| key.0 == "pulsemeshes");
+    let status = mesh.expect("the mesh").1["status"].take();
+    assert!(status["endpoints"]["ingest"].is_string(), "{status}");
+    spec(&api, external("demo")["spec"]["store"].take());
+    settle(&api, &ring).await;
+    assert!(told(&api).contains(&("Stalled".to_owned(), "False".to_owned())));
+}
