@@ -138,6 +138,7 @@ impl<N: Nodes> Worker<N> {
         let performed =
             perform::perform(&self.client, &self.nodes, plan, observed, &work.step).await;
         work.undone.extend(performed.failure.map(|failure| chain(&failure)));
+        work.step.stalled = work.step.stalled.take().or(performed.stalled);
         work.orders = performed.done;
         work.changed = performed.changed;
         work.applied = applied?;
