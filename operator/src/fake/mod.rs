@@ -54,6 +54,12 @@ impl FakeApi {
         Client::new(service, "default")
     }
 
+    /// Another with the same objects, where nothing goes wrong.
+    pub(crate) fn fork(&self) -> Self {
+        let objects = self.objects().clone();
+        Self { objects: Arc::new(Mutex::new(objects)), ..Self::default() }
+    }
+
     /// Sets what goes wrong from now on.
     pub(crate) fn fail(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;

@@ -27,7 +27,7 @@ impl Answer {
 }
 
 /// A change as a watch tells it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Change {
     version: u64,
     word: &'static str,
@@ -36,7 +36,7 @@ struct Change {
 }
 
 /// All objects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
     objects: BTreeMap<Key, Value>,
     /// What each manager last applied.

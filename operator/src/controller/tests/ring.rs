@@ -15,7 +15,7 @@ pub(super) struct Ring {
     state: Arc<Mutex<RingState>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct RingState {
     copies: BTreeMap<String, i32>,
     has_default_login: bool,
@@ -26,6 +26,12 @@ impl Ring {
     pub(super) fn of(api: &FakeApi) -> Self {
         let keyspaces = ["system_auth", "pulsemesh"].map(|name| (name.to_owned(), 1));
         let state = RingState { copies: keyspaces.into(), has_default_login: true, orders: 0 };
+        Self { api: api.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The same nodes in a fork of the cluster.
+    pub(super) fn fork(&self, api: &FakeApi) -> Self {
+        let state = self.state().clone();
         Self { api: api.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
