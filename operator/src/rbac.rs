@@ -42,10 +42,11 @@ const RULES: &[Rule] = &[
     // What only the nodes' own tools can be told; `get` opens a WebSocket on older clusters.
     (Scope::Meshes, "", &["pods/exec"], &["create", "get"]),
     (Scope::Meshes, "", &["persistentvolumeclaims"], &["get", "list", "watch", "patch", "delete"]),
-    (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "patch", "delete"]),
+    // Credentials are made once and never changed.
+    (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "delete"]),
     (Scope::Meshes, "events.k8s.io", &["events"], &["create", "patch"]),
     (Scope::Lease, "coordination.k8s.io", &["leases"], &["get", "create", "patch"]),
-    // Whether claims can grow; without it they are not grown.
+    // Whether claims can grow; without it, that is tried.
     (Scope::Cluster, "storage.k8s.io", &["storageclasses"], &["list"]),
 ];
 
@@ -120,6 +121,21 @@ mod tests {
             }
             assert_eq!(may("watch"), !kind.is_optional(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_can_be_made_and_taken_away_and_never_changed() {
+        let all = rules(|_| true);
+        let of_secrets = |rule: &&PolicyRule| {
+            rule.resources.iter().flatten().any(|name| name == "secrets" || name == "*")
+        };
+        let verbs: Vec<&str> = all
+            .iter()
+            .filter(of_secrets)
+            .flat_map(|rule| &rule.verbs)
+            .map(String::as_str)
+            .collect();
+        assert_eq!(verbs, ["get", "list", "watch", "create", "delete"]);
     }
 
     #[test]

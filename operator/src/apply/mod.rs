@@ -14,7 +14,7 @@ use serde_json::json;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use crate::mesh::names::MANAGER;
+use crate::mesh::names::{self, MANAGER};
 use crate::mesh::object::{Kind, Object};
 use crate::mesh::observed::Observed;
 use crate::mesh::plan::Identity;
@@ -32,6 +32,8 @@ pub struct Applied {
     pub done: Vec<Done>,
     /// What the API server will never take as it is, for a person; all else was written.
     pub refused: Vec<String>,
+    /// Writes that failed, may succeed later, and hold nothing else up.
+    pub failed: Vec<ApplyError>,
 }
 
 /// One write that was done.
@@ -63,7 +65,7 @@ pub enum What {
     Deleted,
 }
 
-/// Why nothing more was written.
+/// Why something was not written.
 #[derive(Debug, Error)]
 pub enum ApplyError {
     /// An object that can't be written as JSON.
@@ -87,7 +89,8 @@ pub enum ApplyError {
 /// holds nothing else up.
 ///
 /// # Errors
-/// When a request fails that may succeed later; what was written before stays written.
+/// When a request fails that may succeed later, of an object that others need; what was written
+/// before stays written.
 pub async fn apply(
     client: &Client,
     mesh: &Identity,
@@ -124,7 +127,14 @@ pub async fn write_all(
             Ok(Err(refusal)) => applied.refused.push(refusal),
             Err(source) => match refusal(&source, kind, &name) {
                 Some(refusal) => applied.refused.push(refusal),
-                None => return Err(ApplyError::Request { verb, kind, name, source }),
+                None => {
+                    let is_relied_on = is_relied_on(object, mesh);
+                    let error = ApplyError::Request { verb, kind, name, source };
+                    if is_relied_on {
+                        return Err(error);
+                    }
+                    applied.failed.push(error);
+                }
             },
         }
     }
@@ -132,6 +142,22 @@ pub async fn write_all(
         warn!(mesh = mesh.name, namespace = mesh.namespace, "refused: {refusal}");
     }
     Ok(applied)
+}
+
+/// Whether pods need it to run as wanted. Others often have a webhook of somebody else in front,
+/// and one that is down must not keep a mesh from being made.
+fn is_relied_on(object: &Object, mesh: &Identity) -> bool {
+    match object.kind {
+        Kind::ConfigMap => object.name() != names::dashboards(&mesh.name),
+        Kind::ServiceAccount | Kind::Service | Kind::StatefulSet | Kind::Deployment | Kind::Job => {
+            true
+        }
+        Kind::NetworkPolicy
+        | Kind::PodDisruptionBudget
+        | Kind::HorizontalPodAutoscaler
+        | Kind::ServiceMonitor
+        | Kind::PrometheusRule => false,
+    }
 }
 
 /// The objects of a kind in a namespace.

@@ -40,11 +40,11 @@ impl<N: Nodes> Worker<N> {
         }
         let name = metadata.name.as_deref().unwrap_or_default();
         let drains = drains(policy, plan, observed)?;
-        let mut step = deletion::next(name, policy, &drains, observed);
+        let mut step = deletion::next(name, policy, drains.as_deref(), observed);
         if let Step::Drain(jobs) = &step
             && !self.drain(metadata, jobs, observed).await?
         {
-            step = deletion::next(name, policy, &[], observed);
+            step = deletion::next(name, policy, Some(&[]), observed);
         }
         let message = self.do_step(metadata, step).await?;
         Ok(message.map(|message| Waiting { reason: REASON, message }))
@@ -73,6 +73,10 @@ impl<N: Nodes> Worker<N> {
             Step::DeleteClaims(claims) => {
                 self.delete_claims(namespace, &claims).await?;
                 format!("{} claims are being deleted", claims.len())
+            }
+            Step::DeleteJobs(jobs) => {
+                self.delete_objects(namespace, &jobs).await?;
+                "Jobs that hold claims are being deleted".to_owned()
             }
             Step::Finish { credentials } => {
                 if credentials {
@@ -190,22 +194,25 @@ impl<N: Nodes> Worker<N> {
 }
 
 /// The Jobs that drain what the logs of pods that are gone still hold. Where claims stay, so does
-/// what they hold; where the store goes too, it would be written to be deleted.
+/// what they hold; where the store goes too, it would be written to be deleted. `None` where there
+/// is no plan, so that nobody knows to which store.
 fn drains(
     policy: DeletionPolicy,
     plan: Option<&Plan>,
     observed: &Observed,
-) -> Result<Vec<Object>, ReconcileError> {
-    let Some(plan) =
-        plan.filter(|plan| policy == DeletionPolicy::Delete && plan.store == StorePlan::External)
-    else {
-        return Ok(Vec::new());
-    };
+) -> Result<Option<Vec<Object>>, ReconcileError> {
+    if policy == DeletionPolicy::Retain {
+        return Ok(Some(Vec::new()));
+    }
+    let Some(plan) = plan else { return Ok(None) };
+    if plan.store != StorePlan::External {
+        return Ok(Some(Vec::new()));
+    }
     let mut plan = plan.clone();
     plan.ingest.replicas = Replicas::Fixed(0);
     let mut objects = build::objects(&plan, observed, &StoreStep::default())?;
     objects.retain(|object| object.kind == Kind::Job);
-    Ok(objects)
+    Ok(Some(objects))
 }
 
 /// Deletes this very object, not another that has its name by now.

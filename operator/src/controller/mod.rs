@@ -12,6 +12,7 @@ mod reconcile;
 #[cfg(test)]
 mod tests;
 mod under_way;
+mod unreadable;
 mod watches;
 mod worker;
 

@@ -151,16 +151,19 @@ impl<N: Nodes> Worker<N> {
             // Before anything that it shall guard is made.
             self.hold(&seen.mesh.metadata).await?;
             let objects = build::objects(plan, observed, &work.step)?;
-            Ok(apply::apply(&self.client, &plan.mesh, objects, observed).await?)
+            Ok(apply::apply(&self.client, &plan.mesh, objects, observed).await)
         }));
         let applied = applied.await?;
-        work.undone.extend(applied.refused.iter().cloned());
-        work.applied = applied;
+        // Also after a failure: orders were decided from what was seen, not from what was written.
         let orders = perform::perform(&self.client, &self.nodes, plan, observed, &work.step);
         let performed = self.beside(look, orders).await;
         work.undone.extend(performed.failure.map(|failure| chain(&failure)));
+        work.step.stalled = work.step.stalled.take().or(performed.stalled);
         work.orders = performed.done;
         work.changed = performed.changed;
+        work.applied = applied?;
+        work.undone.extend(work.applied.refused.iter().cloned());
+        work.undone.extend(work.applied.failed.iter().map(|failure| chain(failure)));
         Ok(())
     }
 
@@ -238,7 +241,7 @@ impl<N: Nodes> Worker<N> {
         Ok(())
     }
 
-    async fn write_status(
+    pub(super) async fn write_status(
         &self,
         metadata: &ObjectMeta,
         status: &MeshStatus,
@@ -268,6 +271,7 @@ impl<N: Nodes> Worker<N> {
         tracing::warn!(namespace = identity.namespace, name = identity.name, "read: {problem}");
         let note = format!("the spec can't be read and nothing is changed: {problem}");
         self.events.tell(&identity, News::warning("Invalid", note)).await;
+        self.tell_unreadable(metadata, problem).await?;
         Ok(Next::Invalid)
     }
 

@@ -2,6 +2,7 @@
 //! the n-th write, an answer that is lost, a watch that fails for ever. It knows server-side
 //! apply, preconditions, finalizers, owners and watches, and no schema.
 
+mod controllers;
 mod objects;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,8 @@ pub(crate) struct Faults {
     pub(crate) write_fails_after: Option<usize>,
     /// Whether that one is done all the same, and only its answer is lost.
     pub(crate) answer_is_lost: bool,
+    /// The plural whose writes always fail.
+    pub(crate) broken_write: Option<&'static str>,
     /// The plural whose watches always fail.
     pub(crate) broken_watch: Option<&'static str>,
 }
@@ -63,6 +66,12 @@ impl FakeApi {
         Client::new(service, "default")
     }
 
+    /// Another with the same objects, where nothing goes wrong.
+    pub(crate) fn fork(&self) -> Self {
+        let objects = self.objects().clone();
+        Self { objects: Arc::new(Mutex::new(objects)), ..Self::default() }
+    }
+
     /// Sets what goes wrong from now on.
     pub(crate) fn fail(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
@@ -78,6 +87,15 @@ impl FakeApi {
         self.objects().put(plural, object);
     }
 
+    /// Changes all objects of a plural, as somebody else would.
+    pub(crate) fn change(&self, plural: &str, change: impl Fn(&mut Value)) {
+        let mut objects = self.objects();
+        for mut object in objects.of(plural) {
+            change(&mut object);
+            objects.put(plural, object);
+        }
+    }
+
     /// Takes an object away.
     pub(crate) fn remove(&self, plural: &str, name: &str) {
         self.objects().remove(plural, name);
@@ -86,6 +104,14 @@ impl FakeApi {
     /// An object as it is.
     pub(crate) fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         self.objects().find(plural, namespace, name).cloned()
+    }
+
+    /// Lets the controllers of the cluster work; whether there was anything to do.
+    pub(crate) fn beat(&self) -> bool {
+        let mut objects = self.objects();
+        let before = objects.version();
+        objects.beat();
+        objects.version() != before
     }
 
     /// All objects without what the server sets itself, to compare.
@@ -112,6 +138,9 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let Some(target) = Target::of(parts.uri.path()) else {
+            if let Some(resources) = self.resources(parts.uri.path()) {
+                return respond(StatusCode::OK, &resources);
+            }
             return respond(StatusCode::NOT_FOUND, &status(404, "NotFound", "no such path"));
         };
         let query: Vec<(String, String)> = pairs(parts.uri.query().unwrap_or_default());
@@ -121,10 +150,8 @@ impl FakeApi {
         if parts.method == Method::GET {
             return self.read(&target, &query).await;
         }
-        let applies = parts
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.contains("apply-patch")));
+        let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        let is_patch = |name| kind.is_some_and(|kind| kind.contains(name));
         let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let fault = self.take_fault(&target);
         if fault == Some(false) {
@@ -134,11 +161,11 @@ impl FakeApi {
             let mut objects = self.objects();
             match parts.method {
                 Method::POST => objects.create(&target, value),
-                Method::PATCH if applies => {
+                Method::PATCH if is_patch("apply-patch") => {
                     let manager = find(&query, "fieldManager").unwrap_or_default();
                     objects.apply(&target, manager, value)
                 }
-                Method::PATCH => objects.merge(&target, value),
+                Method::PATCH => objects.merge(&target, value, is_patch("strategic")),
                 Method::DELETE => objects.delete(&target, &value),
                 _ => Answer::new(405, status(405, "MethodNotAllowed", "no")),
             }
@@ -149,12 +176,33 @@ impl FakeApi {
         respond(answer.code, &answer.body)
     }
 
+    /// The resources of a group, if a definition of any was put there.
+    fn resources(&self, path: &str) -> Option<Value> {
+        let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+        let definitions = self.objects().of("customresourcedefinitions");
+        let names = definitions.iter().filter_map(|one| one["metadata"]["name"].as_str());
+        let plurals = names.filter_map(|name| name.split_once('.')).filter(|one| one.1 == group);
+        let resource = |(plural, _)| {
+            let mut resource = json!({"singularName": "", "namespaced": true, "verbs": []});
+            (resource["name"], resource["kind"]) = (Value::from(plural), "".into());
+            resource
+        };
+        let resources: Vec<Value> = plurals.map(resource).collect();
+        let version = format!("{group}/{version}");
+        let list = json!({"kind": "APIResourceList", "groupVersion": version,
+                          "resources": resources});
+        (!resources.is_empty()).then_some(list)
+    }
+
     /// Whether this write fails, and is done all the same.
     fn take_fault(&self, target: &Target) -> Option<bool> {
         if target.plural == "events" {
             return None;
         }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.broken_write == Some(target.plural.as_str()) {
+            return Some(false);
+        }
         let left = faults.write_fails_after.as_mut()?;
         if *left > 0 {
             *left -= 1;

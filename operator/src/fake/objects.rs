@@ -27,7 +27,7 @@ impl Answer {
 }
 
 /// A change as a watch tells it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Change {
     version: u64,
     word: &'static str,
@@ -36,7 +36,7 @@ struct Change {
 }
 
 /// All objects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
     objects: BTreeMap<Key, Value>,
     /// What each manager last applied.
@@ -66,6 +66,17 @@ impl Objects {
 
     pub(super) fn find(&self, plural: &str, namespace: &str, name: &str) -> Option<&Value> {
         self.objects.get(&(plural.to_owned(), namespace.to_owned(), name.to_owned()))
+    }
+
+    /// All of a plural.
+    pub(super) fn of(&self, plural: &str) -> Vec<Value> {
+        let objects = self.objects.iter().filter(|(key, _)| key.0 == plural);
+        objects.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Counts every change.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(super) fn content(&self) -> Vec<(Key, Value)> {
@@ -111,6 +122,13 @@ impl Objects {
         if self.objects.contains_key(&key) {
             return Answer::refusal(409, "AlreadyExists");
         }
+        let mut object = object;
+        fields(&mut object, "metadata").insert("namespace".to_owned(), key.1.clone().into());
+        if let Some(texts) = object.as_object_mut().and_then(|all| all.remove("stringData")) {
+            // Chosen by chance, and never looked at.
+            let hidden = |(name, _): (&String, &Value)| (name.clone(), Value::from("eA=="));
+            object["data"] = texts.as_object().into_iter().flatten().map(hidden).collect();
+        }
         Answer::new(201, self.store(key, object))
     }
 
@@ -143,13 +161,17 @@ impl Objects {
         Answer::new(200, self.store(key, object))
     }
 
-    pub(super) fn merge(&mut self, target: &Target, patch: Value) -> Answer {
+    /// Merges a patch; a strategic one keeps conditions of other types.
+    pub(super) fn merge(&mut self, target: &Target, mut patch: Value, strategic: bool) -> Answer {
         let key = key(target);
         let Some(mut object) = self.objects.get(&key).cloned() else {
             return Answer::refusal(404, "NotFound");
         };
         if let Some(refusal) = stale(Some(&object), &patch) {
             return refusal;
+        }
+        if strategic {
+            keep_conditions(&object, &mut patch);
         }
         overlay(&mut object, &patch);
         let body = self.store(key.clone(), object);
@@ -173,9 +195,13 @@ impl Objects {
         Answer::new(200, body)
     }
 
-    /// Removes what is being deleted and has no finalizer.
+    /// Removes what is being deleted and has no finalizer; a claim once no pod names it, be it
+    /// one that has ended.
     fn drop_if_let_go(&mut self, key: &Key) {
         let Some(object) = self.objects.get(key) else { return };
+        if key.0 == "persistentvolumeclaims" && self.is_named_by_a_pod(key) {
+            return;
+        }
         let held = object.pointer("/metadata/finalizers").and_then(Value::as_array);
         if object.pointer("/metadata/deletionTimestamp").is_some() && held.is_none_or(Vec::is_empty)
         {
@@ -208,6 +234,43 @@ impl Objects {
         for key in owned {
             self.drop_object(&key);
         }
+        if key.0 == "pods" {
+            let claims = self.objects.keys().filter(|key| key.0 == "persistentvolumeclaims");
+            for claim in claims.cloned().collect::<Vec<_>>() {
+                self.drop_if_let_go(&claim);
+            }
+        }
+    }
+
+    fn is_named_by_a_pod(&self, claim: &Key) -> bool {
+        let names = |pod: &Value| {
+            let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+            volumes.into_iter().flatten().any(|volume| {
+                volume.pointer("/persistentVolumeClaim/claimName") == Some(&claim.2.clone().into())
+            })
+        };
+        let mut pods = self.objects.iter().filter(|(key, _)| key.0 == "pods" && key.1 == claim.1);
+        pods.any(|(_, pod)| names(pod))
+    }
+
+    /// Sets the replicas of a workload, as an autoscaler does: they are no longer of whoever
+    /// applied them.
+    pub(super) fn scale(&mut self, plural: &str, name: &str, replicas: i64) {
+        let is_it = |key: &&Key| key.0 == plural && key.2 == name;
+        let Some(key) = self.objects.keys().find(is_it).cloned() else { return };
+        let forget = |(slot, config): (&(Key, String), &mut Value)| {
+            if slot.0 == key {
+                fields(config, "spec").remove("replicas");
+            }
+        };
+        self.applied.iter_mut().for_each(forget);
+        let Some(mut object) = self.objects.get(&key).cloned() else { return };
+        object["spec"]["replicas"] = replicas.into();
+        let managers = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        for manager in managers.into_iter().flatten() {
+            manager["fieldsV1"] = json!({});
+        }
+        self.store(key, object);
     }
 
     /// Keeps an object, with what the server sets itself; nothing happens if nothing changed.
@@ -276,6 +339,15 @@ fn stale(live: Option<&Value>, patch: &Value) -> Option<Answer> {
         .then(|| Answer::refusal(409, "Conflict"))
 }
 
+/// Adds the conditions that the patch says nothing of, as it would take the others away.
+fn keep_conditions(object: &Value, patch: &mut Value) {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let Some(Value::Array(told)) = patch.pointer_mut("/status/conditions") else { return };
+    let kinds: Vec<Value> = told.iter().map(|condition| condition["type"].clone()).collect();
+    let others = conditions.into_iter().flatten();
+    told.extend(others.filter(|condition| !kinds.contains(&condition["type"])).cloned());
+}
+
 /// Takes away what was applied and is applied no longer, by anybody.
 fn take_away(object: &mut Value, before: &Value, now: &Value, others: &[&Value]) {
     let (Value::Object(fields), Value::Object(before)) = (object, before) else { return };
@@ -303,6 +375,11 @@ fn overlay(object: &mut Value, patch: &Value) {
                     overlay(fields.entry(field.clone()).or_insert(Value::Null), value);
                 }
             }
+        }
+        // Not as it is: a null in it takes away what is not there.
+        (object, Value::Object(patch)) => {
+            *object = json!({});
+            overlay(object, &Value::Object(patch.clone()));
         }
         (object, patch) => *object = patch.clone(),
     }

@@ -18,7 +18,7 @@ use super::topology::Action;
 pub struct Claims {
     /// Orders that bring them there.
     pub actions: Vec<Action>,
-    /// Claims whose class can't grow them, or is not known to.
+    /// Claims whose class can't grow them.
     pub stuck: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub fn behind(plan: &Plan, observed: &Observed) -> Claims {
             continue;
         }
         let name = claim.metadata.name.clone().unwrap_or_default();
-        if can_grow(observed, claim) {
+        if observed.can_grow(claim) {
             claims.actions.push(Action::GrowClaim { claim: name, size: wanted.size.to_string() });
         } else {
             claims.stuck.push(name);
@@ -60,12 +60,6 @@ fn is_of_ingest(plan: &Plan, claim: &PersistentVolumeClaim) -> bool {
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
-}
-
-fn can_grow(observed: &Observed, claim: &PersistentVolumeClaim) -> bool {
-    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    let growable = observed.growable_classes.as_ref();
-    class.is_some_and(|class| growable.is_some_and(|growable| growable.contains(class)))
 }
 
 /// The uid of the live StatefulSet, and the size of claims that it would make.
@@ -141,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_can_not_grow_or_is_not_known_leaves_claims_stuck() {
+    fn a_class_that_can_not_grow_leaves_claims_stuck_and_one_that_may_not_be_read_does_not() {
         let wanted = plan(&spec("8Gi"));
-        let mut unknown = there(["8Gi", "4Gi"], &[]);
+        let mut seen = there(["8Gi", "4Gi"], &[]);
         let stuck = vec![names::ingest_claim("demo", 1)];
-        let expected = Claims { actions: Vec::new(), stuck };
-        assert_eq!(behind(&wanted, &unknown), expected);
-        unknown.growable_classes = None;
-        assert_eq!(behind(&wanted, &unknown), expected);
+        assert_eq!(behind(&wanted, &seen), Claims { actions: Vec::new(), stuck });
+        seen.growable_classes = None;
+        let tried = Claims { actions: vec![grow(1)], stuck: Vec::new() };
+        assert_eq!(behind(&wanted, &seen), tried);
     }
 }

@@ -65,7 +65,8 @@ pub async fn observe(
         claims.list(&parameters),
         secrets(client, mesh, plan),
         async {
-            if managed.is_none() {
+            let has_claims = plan.is_some_and(|plan| plan.ingest.claim.is_some());
+            if managed.is_none() && !has_claims {
                 return Ok(None);
             }
             growable_classes(client).await

@@ -23,7 +23,8 @@ pub struct Observed {
     pub secrets: BTreeMap<String, Option<BTreeSet<String>>>,
     /// Which optional kinds the cluster knows.
     pub optional_kinds: BTreeSet<Kind>,
-    /// Storage classes whose claims can grow; `None` where the operator may not read them.
+    /// Storage classes whose claims can grow; `None` where the operator may not read them, or there
+    /// are no claims.
     pub growable_classes: Option<BTreeSet<String>>,
     /// What each node of the store says of all nodes, by its pod's name; an error is why it said
     /// nothing. Only pods that run are asked.
@@ -34,6 +35,14 @@ impl Observed {
     /// The object of this kind and name, in its type; `None` where there is none.
     pub fn typed<K: DeserializeOwned>(&self, kind: Kind, name: &str) -> Option<K> {
         self.object(kind, name)?.typed().ok()
+    }
+
+    /// Whether the class of a claim lets it grow. Where classes may not be read, or were not, it is
+    /// tried: the API server has the last word.
+    pub fn can_grow(&self, claim: &PersistentVolumeClaim) -> bool {
+        let Some(growable) = &self.growable_classes else { return true };
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
+        class.is_some_and(|class| growable.contains(class))
     }
 
     /// The object of this kind and name.

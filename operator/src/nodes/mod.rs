@@ -88,6 +88,18 @@ pub enum NodesError {
         /// As it came.
         why: String,
     },
+    /// What was begun has failed; it is begun again after a while.
+    #[error("node {pod} failed {order}: {why}")]
+    Failing {
+        /// Its pod.
+        pod: String,
+        /// What was asked.
+        order: &'static str,
+        /// How often in a row.
+        times: u32,
+        /// As it came.
+        why: String,
+    },
     /// Neither the credentials nor the image's login work.
     #[error("node {pod} takes neither the login of Secret {secret} nor the image's own")]
     Login {

@@ -27,6 +27,8 @@ pub(super) enum Step {
     StopStore(Vec<Object>),
     /// Delete these claims.
     DeleteClaims(Vec<PersistentVolumeClaim>),
+    /// Delete these Jobs with their pods, which hold claims that are being deleted.
+    DeleteJobs(Vec<Object>),
     /// Wait, for a reason that a person is told.
     Wait(String),
     /// Delete the credentials, if there are any and the policy says so, and let the mesh go.
@@ -37,16 +39,20 @@ pub(super) enum Step {
 }
 
 /// The next step of the mesh of this name. `drains` are the Jobs that drain what the claims of
-/// ingest still hold; none where their data goes with the store or stays with the claims.
+/// ingest still hold; empty where their data goes with the store or stays with the claims, `None`
+/// where that is not known.
 pub(super) fn next(
     mesh: &str,
     policy: DeletionPolicy,
-    drains: &[Object],
+    drains: Option<&[Object]>,
     observed: &Observed,
 ) -> Step {
     let steps = [
         stop_ingest(observed),
-        drain(drains, observed),
+        match drains {
+            Some(drains) => drain(drains, observed),
+            None => undrained(mesh, observed),
+        },
         stop_store(observed),
         claims(mesh, policy, observed),
     ];
@@ -106,6 +112,23 @@ fn drain(drains: &[Object], observed: &Observed) -> Option<Step> {
     })
 }
 
+/// Waits while there are claims of ingest whose logs would go undrained.
+fn undrained(mesh: &str, observed: &Observed) -> Option<Step> {
+    let holds_a_log = |claim: &&PersistentVolumeClaim| {
+        let metadata = &claim.metadata;
+        let is_ours = is_claim_of(metadata, mesh) && is_of(metadata, names::Component::Ingest);
+        is_ours && metadata.deletion_timestamp.is_none()
+    };
+    let claims = observed.claims.iter().filter(holds_a_log).count();
+    (claims > 0).then(|| {
+        Step::Wait(format!(
+            "{claims} claims may hold pulses that the store does not have, and a spec with errors \
+             does not say where that is: correct the spec, or set deletionPolicy to Retain, which \
+             keeps the claims"
+        ))
+    })
+}
+
 fn stop_store(observed: &Observed) -> Option<Step> {
     let sets: Vec<Object> = of(observed, names::Component::Store)
         .filter(|object| object.kind == Kind::StatefulSet)
@@ -139,8 +162,20 @@ fn claims(mesh: &str, policy: DeletionPolicy, observed: &Observed) -> Option<Ste
     if !left.is_empty() {
         return Some(Step::DeleteClaims(left));
     }
-    let count = claims.len();
-    (count > 0).then(|| Step::Wait(format!("{count} claims are being deleted")))
+    if claims.is_empty() {
+        return None;
+    }
+    // A claim stays for as long as any pod names it, also one that has ended. Not before: a claim
+    // that stays would get another Job.
+    let jobs: Vec<Object> = of(observed, names::Component::Ingest)
+        .filter(|object| object.kind == Kind::Job)
+        .filter(|object| object.value.metadata.deletion_timestamp.is_none())
+        .cloned()
+        .collect();
+    if !jobs.is_empty() {
+        return Some(Step::DeleteJobs(jobs));
+    }
+    Some(Step::Wait(format!("{} claims are being deleted", claims.len())))
 }
 
 /// Whether a claim was made for a pod of this mesh: its labels say so, and its name, which a

@@ -69,8 +69,12 @@ fn running() -> Observed {
 }
 
 fn told(policy: DeletionPolicy, drains: &[Object], observed: &Observed) -> String {
+    say(next("demo", policy, Some(drains), observed))
+}
+
+fn say(step: Step) -> String {
     let names = |objects: &[Object]| objects.iter().map(Object::name).collect::<Vec<_>>().join(",");
-    match next("demo", policy, drains, observed) {
+    match step {
         Step::StopIngest { delete, scale } => {
             format!("stop ingest {} {}", names(&delete), names(&scale))
         }
@@ -80,6 +84,7 @@ fn told(policy: DeletionPolicy, drains: &[Object], observed: &Observed) -> Strin
             let names = claims.iter().filter_map(|claim| claim.metadata.name.clone());
             format!("delete {}", names.collect::<Vec<_>>().join(","))
         }
+        Step::DeleteJobs(jobs) => format!("delete jobs {}", names(&jobs)),
         Step::Wait(_) => "wait".to_owned(),
         Step::Finish { credentials } => format!("finish {credentials}"),
     }
@@ -127,6 +132,34 @@ fn logs_are_drained_after_ingest_has_gone_and_before_anything_else() {
     seen.objects.pop();
     seen.objects.push(job(1));
     assert_eq!(told(Delete, &[job(0)], &seen), "stop store demo-store-rack1");
+}
+
+#[test]
+fn jobs_go_once_every_claim_is_being_deleted_and_not_before() {
+    let mut seen = running();
+    seen.objects = vec![object(Kind::Job, "demo-drain-0", "ingest", json!({}))];
+    seen.pods = vec![pod("demo-drain-0-x", "ingest", "Job")];
+    let time = json!("2026-01-01T00:00:00Z");
+    let time: Option<Time> = Some(serde_json::from_value(time).expect("a time"));
+    seen.claims[0].metadata.deletion_timestamp = time.clone();
+    assert_eq!(told(Delete, &[], &seen), "delete data-demo-store-rack1-0");
+    seen.claims[1].metadata.deletion_timestamp = time.clone();
+    assert_eq!(told(Delete, &[], &seen), "delete jobs demo-drain-0");
+    assert_eq!(told(Retain, &[], &seen), "finish false", "they go with the mesh");
+    seen.objects[0].value.metadata.deletion_timestamp = time;
+    assert_eq!(told(Delete, &[], &seen), "wait");
+}
+
+#[test]
+fn claims_of_ingest_stay_while_nobody_knows_where_their_logs_belong() {
+    let mut seen = running();
+    let step = |seen: &Observed| say(next("demo", Delete, None, seen));
+    assert!(step(&seen).starts_with("stop ingest"), "each pod drains its own log");
+    seen.objects.clear();
+    seen.pods.clear();
+    assert_eq!(step(&seen), "wait");
+    seen.claims.remove(0);
+    assert_eq!(step(&seen), "delete data-demo-store-rack1-0", "there is no log");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The controller against an API server that fails where it hurts.
 
+mod claims;
 mod look;
+mod managed;
+mod ring;
 mod slow_store;
 mod watching;
 

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::look::{settle, worker};
+use super::look::{settle_with, worker};
 use super::watching::{run_with, until};
-use super::{FakeApi, NAMESPACE, Unreachable, count, external, mesh, metrics};
+use super::{FakeApi, NAMESPACE, Unreachable, count, external, mesh};
 use crate::fake::{Faults, Key};
 use crate::mesh::names::{self, Component};
 use crate::nodes::{NodeRef, Nodes, NodesError, View};
@@ -80,7 +80,7 @@ impl Nodes for Hung {
 async fn running(api: &FakeApi, name: &str) {
     let store = json!({"cassandra": {"nodes": 1, "storage": {"size": "1Gi"}}});
     api.put("pulsemeshes", mesh(name, json!({"store": store})));
-    settle(api, name).await;
+    settle_with(api, name, Unreachable, || 0).await;
     let sets = children(api, name).into_keys().filter(|(plural, ..)| plural == "statefulsets");
     let sets: Vec<String> = sets.map(|(.., set)| set).collect();
     assert!(!sets.is_empty(), "a store is made");
@@ -94,7 +94,7 @@ async fn running(api: &FakeApi, name: &str) {
         let status = json!({"phase": "Running", "podIP": "10.0.0.1"});
         api.put("pods", json!({"metadata": metadata(&pod), "status": status}));
     }
-    settle(api, name).await;
+    settle_with(api, name, Unreachable, || 0).await;
 }
 
 /// What was made for a mesh.
@@ -191,7 +191,7 @@ async fn a_mesh_is_deleted_without_asking_its_nodes() {
 async fn a_steady_mesh_with_a_store_is_read_once_and_one_that_was_put_back_twice() {
     let api = FakeApi::default();
     running(&api, "demo").await;
-    let worker = worker(api.client(), metrics());
+    let worker = worker(&api, Unreachable);
     let look = async || {
         api.take_requests();
         // Its node does not answer, which the status tells already.

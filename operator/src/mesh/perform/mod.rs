@@ -18,13 +18,17 @@ use tokio::time::timeout;
 use super::names;
 use super::observed::Observed;
 use super::plan::{Plan, StorePlan};
-use super::topology::{Action, Leaver, StoreStep};
+use super::topology::{Action, Leaver, StoreStep, Waiting};
 use crate::nodes::{NodeRef, Nodes, NodesError};
 
 /// For one request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// For all orders of a step: a node that hangs must not hold up what heals others for longer.
 const ORDERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Failures in a row of what a node does in the background, minutes apart, until a person is
+/// asked for.
+const FAILURES_MAX: u32 = 3;
 
 /// What came of a step.
 #[derive(Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Performed {
     pub changed: usize,
     /// The first that failed; the others were given all the same.
     pub failure: Option<PerformError>,
+    /// What has failed so often that time will hardly mend it.
+    pub stalled: Option<Waiting>,
 }
 
 /// Why an order was not given.
@@ -198,10 +204,24 @@ impl Performed {
                 self.done.extend(Some(done).filter(|done| !done.is_empty()));
             }
             Err(error) => {
+                if self.stalled.is_none() {
+                    self.stalled = keeps_failing(&error);
+                }
                 self.failure.get_or_insert(error);
             }
         }
     }
+}
+
+fn keeps_failing(error: &PerformError) -> Option<Waiting> {
+    let PerformError::Node(NodesError::Failing { pod, order, times, why }) = error else {
+        return None;
+    };
+    let message = format!(
+        "the node of pod {pod} fails {order} again and again, and is told to every few minutes: \
+         {why}"
+    );
+    (*times >= FAILURES_MAX).then_some(Waiting { reason: "OrderFails", message })
 }
 
 async fn answered<T>(

@@ -27,6 +27,8 @@ type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 struct Told {
     asked: Asked,
     is_unwilling: bool,
+    /// How often what was begun has failed.
+    failures: u32,
 }
 
 impl Told {
@@ -36,6 +38,10 @@ impl Told {
         if self.is_unwilling {
             let (pod, why) = (node.pod.clone(), "it will not".to_owned());
             return Err(NodesError::Refused { pod, order: "to obey", why });
+        }
+        if let times @ 1.. = self.failures {
+            let (pod, why) = (node.pod.clone(), "no peer".to_owned());
+            return Err(NodesError::Failing { pod, order: "to obey", times, why });
         }
         Ok(())
     }
@@ -127,7 +133,7 @@ async fn run(
     change: impl FnOnce(&mut Told),
 ) -> (Vec<(String, Value)>, Performed) {
     let asked = Asked::default();
-    let mut nodes = Told { asked: Arc::clone(&asked), is_unwilling: false };
+    let mut nodes = Told { asked: Arc::clone(&asked), is_unwilling: false, failures: 0 };
     change(&mut nodes);
     let wish: Plan = plan(&[1], 1, "one", "1Gi");
     let performed = perform(&client(&asked, false), &nodes, &wish, &observed(), step).await;
@@ -196,7 +202,7 @@ async fn credentials_are_created_and_those_that_exist_are_left_alone() {
     let password = sent["stringData"]["password"].as_str().expect("a password");
     assert!(password.len() >= 32 && !format!("{performed:?}").contains(password));
     let asked = Asked::default();
-    let nodes = Told { asked: Arc::clone(&asked), is_unwilling: false };
+    let nodes = Told { asked: Arc::clone(&asked), is_unwilling: false, failures: 0 };
     let wish = plan(&[1], 1, "one", "1Gi");
     let performed = perform(&client(&asked, true), &nodes, &wish, &observed(), &make).await;
     assert!(performed.failure.is_none() && performed.done.is_empty(), "{performed:?}");
@@ -230,4 +236,14 @@ async fn orders_after_one_that_failed_are_given_all_the_same() {
     assert_eq!(asked[3].1["metadata"]["annotations"][names::COMPLETE_FOR], "3");
     assert!(performed.failure.is_some_and(|why| why.to_string().contains("pod gone")));
     assert_eq!(performed.done.len(), 3);
+}
+
+#[tokio::test]
+async fn what_has_failed_again_and_again_is_told_to_a_person() {
+    let repair = || Action::Repair { pod: POD.to_owned(), claim: CLAIM.to_owned(), copies: 3 };
+    for (failures, stalls) in [(0, false), (1, false), (2, false), (3, true), (9, true)] {
+        let (_, performed) = run(&step(vec![repair()]), |nodes| nodes.failures = failures).await;
+        assert_eq!(performed.failure.is_some(), failures > 0);
+        assert_eq!(performed.stalled.is_some(), stalls, "{performed:?}");
+    }
 }

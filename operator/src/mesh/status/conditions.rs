@@ -4,10 +4,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use pulsemesh_crds::status::MeshStatus;
 
-use super::Facts;
-
 /// Longest message that an API server takes.
 const MESSAGE_BYTES_MAX: usize = 32_768;
+
+/// Of which generation something is told, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ToldAt {
+    pub(super) generation: Option<i64>,
+    pub(super) now: Timestamp,
+}
 
 /// What a condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +36,12 @@ impl Told {
 }
 
 /// The condition; its time is the former one's unless its status has changed.
-pub(super) fn condition(facts: &Facts<'_>, former: &MeshStatus, told: Told) -> Condition {
+pub(super) fn condition(told_at: &ToldAt, former: &MeshStatus, told: Told) -> Condition {
     let status = if told.holds { "True" } else { "False" };
     let same = former.conditions.iter().find(|it| it.type_ == told.kind && it.status == status);
     let since = match same {
         Some(condition) => condition.last_transition_time.clone(),
-        None => Time(whole_second(facts.now)),
+        None => Time(whole_second(told_at.now)),
     };
     Condition {
         type_: told.kind.to_owned(),
@@ -44,7 +49,7 @@ pub(super) fn condition(facts: &Facts<'_>, former: &MeshStatus, told: Told) -> C
         reason: told.reason,
         message: shortened(told.message),
         last_transition_time: since,
-        observed_generation: facts.mesh.metadata.generation,
+        observed_generation: told_at.generation,
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use pulsemesh_crds::PulseMesh;
 use pulsemesh_crds::status::{Endpoints, MeshStatus, Replicas, Versions};
 
-use self::conditions::Told;
+use self::conditions::{Told, ToldAt};
 use self::pods::Counted;
 use super::names::{self, CQL_PORT, Component};
 use super::observed::Observed;
@@ -65,7 +65,8 @@ pub fn status(facts: &Facts<'_>) -> MeshStatus {
         Told { kind: "Reconciling", ..work::told(facts, &counted) },
         Told { kind: "Stalled", ..stalled::told(facts) },
     ];
-    let conditions = told.map(|told| conditions::condition(facts, &former, told));
+    let told_at = ToldAt { generation: facts.mesh.metadata.generation, now: facts.now };
+    let conditions = told.map(|told| conditions::condition(&told_at, &former, told));
     // What a spec that can't be read would say is not known: what runs stays as it was told.
     let plan = facts.plan.ok();
     MeshStatus {
@@ -80,6 +81,27 @@ pub fn status(facts: &Facts<'_>) -> MeshStatus {
         }),
         store: counted.store.as_ref().map(replicas),
     }
+}
+
+/// The status of a mesh whose spec can't be read: nothing is known of what it shall be, and all
+/// else stays as it was told.
+pub fn unreadable(
+    former: MeshStatus,
+    generation: Option<i64>,
+    problem: &str,
+    now: Timestamp,
+) -> MeshStatus {
+    const REASON: &str = "InvalidSpec";
+    let message = format!("the spec can't be read, and nothing is changed until it can: {problem}");
+    let unknown = "whether pulses are stored is not looked at while the spec can't be read";
+    let told = [
+        Told { kind: "Ready", ..Told::no(REASON, unknown) },
+        Told { kind: "Reconciling", ..Told::no(REASON, "nothing is changed") },
+        Told { kind: "Stalled", ..Told::yes(REASON, message) },
+    ];
+    let told_at = ToldAt { generation, now };
+    let conditions = told.map(|told| conditions::condition(&told_at, &former, told));
+    MeshStatus { observed_generation: generation, conditions: conditions.into(), ..former }
 }
 
 fn endpoints(facts: &Facts<'_>, plan: &Plan) -> Endpoints {

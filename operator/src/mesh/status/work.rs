@@ -13,7 +13,9 @@ pub(super) fn told(facts: &Facts<'_>, counted: &AllCounted) -> Told {
         return Told::yes("Retrying", format!("{failure}; it is tried again"));
     }
     if facts.is_deleted() {
-        return Told::yes("Deleting", "ingest drains its log, then the store stops");
+        let waiting = facts.step.waiting.as_ref().map(|waiting| waiting.message.as_str());
+        let message = waiting.unwrap_or("ingest drains its log, then the store stops");
+        return Told::yes("Deleting", message);
     }
     if facts.plan.is_err() {
         return Told::no("InvalidSpec", "nothing is changed until the spec is corrected");

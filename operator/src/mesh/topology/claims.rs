@@ -14,7 +14,7 @@ pub(super) fn grow(facts: &Facts<'_>, step: &mut StoreStep) -> Turn {
     let nodes = facts.ring.nodes();
     for claim in nodes.filter_map(|node| node.claim).filter(|claim| is_small(facts, claim)) {
         let name = claim.metadata.name.clone().unwrap_or_default();
-        if can_grow(facts, claim) {
+        if facts.observed.can_grow(claim) {
             step.actions.push(Action::GrowClaim { claim: name, size: size.to_string() });
         } else {
             let message = format!(
@@ -55,11 +55,4 @@ fn is_small(facts: &Facts<'_>, claim: &PersistentVolumeClaim) -> bool {
         Size(requests.get("storage")?.0.clone()).bytes()
     };
     asked().zip(facts.store.storage.size.bytes()).is_some_and(|(asked, wished)| asked < wished)
-}
-
-/// Whether its class lets it; where classes may not be read, the API server has the last word.
-fn can_grow(facts: &Facts<'_>, claim: &PersistentVolumeClaim) -> bool {
-    let Some(growable) = &facts.observed.growable_classes else { return true };
-    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    class.is_some_and(|class| growable.contains(class))
 }

@@ -64,6 +64,9 @@ pub(super) fn go_on(facts: &Facts<'_>, step: &mut StoreStep) -> Turn {
         if unrest.is_none() {
             release(facts, step, (rack.name, ordinal));
         }
+        if let Some(waiting) = &unrest {
+            settled::tell_person(step, waiting);
+        }
         let pod = &rack.nodes[ordinal].pod_name;
         let unrest = unrest.map(|waiting| format!(", once {}", waiting.message));
         let message = format!("pod {pod} gets the changed template{}", unrest.unwrap_or_default());

@@ -7,14 +7,25 @@ use super::ring::{Node, Ring, member};
 use super::{Facts, StoreStep, Turn, Waiting};
 use crate::nodes::{Member, State, View};
 
+/// A node that holds data and that no pod is: only a person knows whether it comes back.
+const UNKNOWN_NODE: &str = "UnknownNode";
+
 /// Ends the turn while the store is not at rest.
 pub(super) fn wait(facts: &Facts<'_>, step: &mut StoreStep) -> Turn {
     match judge(&facts.ring) {
         Ok(()) => Turn::Next,
         Err(waiting) => {
+            tell_person(step, &waiting);
             step.waiting.get_or_insert(waiting);
             Turn::End
         }
+    }
+}
+
+/// Tells of what no time mends.
+pub(super) fn tell_person(step: &mut StoreStep, waiting: &Waiting) {
+    if waiting.reason == UNKNOWN_NODE {
+        step.stalled.get_or_insert_with(|| waiting.clone());
     }
 }
 
@@ -67,13 +78,17 @@ fn is_well(pod: &str, other: &Member, is_ours: bool) -> Result<(), Waiting> {
     let Member { host_id, address, state, is_alive } = other;
     match (is_ours, state) {
         (false, State::Left) => Ok(()),
-        (false, _) => Err(Waiting::new(
-            "UnknownNode",
+        (false, State::Normal | State::Leaving) => Err(Waiting::new(
+            UNKNOWN_NODE,
             format!(
                 "pod {pod} knows node {host_id} at {address}, which no pod is; if it is gone for \
                  good, run `nodetool removenode {host_id}` in pod {pod}"
             ),
         )),
+        // The ring forgets one that has never joined.
+        (false, state) => Err(unclear(format!(
+            "pod {pod} knows node {host_id} at {address} as {state:?}, which no pod is"
+        ))),
         (true, State::Normal) if *is_alive => Ok(()),
         (true, State::Normal) => Err(Waiting::new(
             "NodeDown",

@@ -265,6 +265,9 @@ async fn a_node_that_was_told_to_leave_is_seen_to_have_left_by_another() {
     for name in ["system_auth", "system_distributed", "system_traces"] {
         lower(&nodes, &stays, name).await;
     }
+    // Nor is it tried again before a pause.
+    let noted = nodes.reach.root(leaves.address).join(".pulsemesh/decommission.failed");
+    fs::remove_file(noted).expect("the failure was noted");
     until("the leave", async || {
         // Given again and again: it is begun once.
         let _ = nodes.decommission(&leaves).await;

@@ -42,9 +42,11 @@ fn left_behind<'a>(plan: &Plan, observed: &'a Observed) -> Vec<(i32, &'a Persist
         return Vec::new();
     }
     let name = names::ingest(&plan.mesh.name);
+    let wanted = workload::replicas(plan, observed);
     let live = observed.object(Kind::StatefulSet, &name).and_then(workload::replicas_of);
-    let Some(live) = live else { return Vec::new() };
-    let first = workload::replicas(plan, observed).unwrap_or(live).max(live);
+    // One that is not there makes no pods if none are wanted, as at the end of a mesh.
+    let Some(live) = live.or(wanted.filter(|wanted| *wanted == 0)) else { return Vec::new() };
+    let first = wanted.unwrap_or(live).max(live);
     let prefix = names::ingest_claim(&plan.mesh.name, 0);
     let prefix = prefix.trim_end_matches('0');
     let ordinal = |claim: &PersistentVolumeClaim| -> Option<i32> {

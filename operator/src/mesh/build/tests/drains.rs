@@ -89,6 +89,9 @@ fn nothing_is_drained_that_a_pod_has_or_will_have() {
     // No StatefulSet: whether it will have pods is not known.
     observed.objects.clear();
     assert_eq!(drained(&spec(2, ""), &observed), [""; 0]);
+    // It will have none.
+    observed.pods.clear();
+    assert_eq!(drained(&spec(0, ""), &observed).len(), 4);
     // Under an autoscaler what counts is what it has set.
     let scaled = spec(1, ", autoscaling: {minReplicas: 1, maxReplicas: 9}");
     let both = ["data-demo-ingest-2", "data-demo-ingest-3"];

@@ -206,6 +206,9 @@ fn a_mesh_that_is_deleted_says_so() {
     seen.mesh.metadata.deletion_timestamp = Some(Time(seen.now));
     seen.tells("Ready", "False", "Deleting", "");
     seen.tells("Reconciling", "True", "Deleting", "ingest drains its log");
+    let message = "2 pods of the store stop".to_owned();
+    seen.step.waiting = Some(Waiting { reason: "Deleting", message });
+    seen.tells("Reconciling", "True", "Deleting", "2 pods of the store stop");
 }
 
 #[test]
@@ -222,6 +225,8 @@ fn claims_that_can_not_grow_and_drains_that_gave_up_wait_for_a_person() {
     seen.observed.claims.push(serde_json::from_value(claim).expect("a claim"));
     seen.tells("Stalled", "False", "NotStalled", "");
     seen.mesh = spec("8Gi");
+    seen.tells("Stalled", "False", "NotStalled", "");
+    seen.observed.growable_classes = Some(std::collections::BTreeSet::new());
     seen.tells("Stalled", "True", "ClaimsCannotGrow", "data-demo-ingest-0 can't grow");
     seen.mesh = spec("4Gi");
     for (condition, stalled, reconciling) in [

@@ -129,6 +129,22 @@ fn while_any_node_is_down_or_unclear_the_ring_is_left_alone() {
 }
 
 #[test]
+fn a_node_that_no_pod_is_waits_for_a_person_also_while_pods_are_changed() {
+    let (mut cluster, _) = at_rest(&[3]);
+    for image in ["one", "two"] {
+        let wish = plan(&[3], 3, image, "1Gi");
+        let step = next(&wish, &cluster.observe(None));
+        cluster.perform(&wish, &step, super::perform::Until::All);
+        let step = next(&wish, &cluster.observe(Some(((0, 1), Lie::Ghost))));
+        let stalled = step.stalled.as_ref().expect("a person is told");
+        assert_eq!(stalled.reason, "UnknownNode");
+        assert!(stalled.message.contains("nodetool removenode host-0"), "{stalled:?}");
+        let down = next(&wish, &cluster.observe(Some(((0, 1), Lie::OthersDown))));
+        assert_eq!(down.stalled, None, "time may mend it");
+    }
+}
+
+#[test]
 fn a_leave_that_was_begun_is_finished_though_the_wish_has_changed() {
     let (mut cluster, _) = at_rest(&[4]);
     let fewer = plan(&[3], 3, "one", "1Gi");
