@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::api::ListParams;
-use pulsemesh_operator::mesh::names;
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::api::{DeleteParams, ListParams};
+use pulsemesh_operator::mesh::names::{self, Component};
 
 use crate::support::Bed;
 use crate::support::mesh::{MESH, READY_MAX, SMALL, SOON};
@@ -34,6 +34,18 @@ async fn delete_mesh(bed: &Bed) -> Result<()> {
     .await
 }
 
+/// Kills the store and posts; returns how many pulses were accepted meanwhile, which only ingest's
+/// logs have. A pod of ingest that is to go waits for its store to be back.
+async fn post_while_the_store_is_down(bed: &Bed) -> Result<u64> {
+    let at_once = DeleteParams::default().grace_period(0);
+    for name in bed.pods(Component::Store).await?.keys() {
+        bed.api::<Pod>().delete(name, &at_once).await.context("kill a node")?;
+    }
+    let posted = bed.post("late", 50).await?.stop().await?;
+    ensure!(posted.accepted > 0, "nothing was posted");
+    Ok(posted.accepted)
+}
+
 /// One test: each part needs what the one before has left.
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask test cluster"]
@@ -54,11 +66,13 @@ async fn the_first_row_is_there_within_a_minute_and_outlives_its_mesh() -> Resul
     bed.wait_rows("before", posted.accepted).await?;
     ensure!(!bed.read("before").await?.is_empty(), "the API tells no pulse");
 
+    let late = post_while_the_store_is_down(&bed).await?;
     delete_mesh(&bed).await?;
     ensure!(kept(&bed).await? == (1, 1), "Retain keeps {:?}", kept(&bed).await?);
     bed.apply_mesh(SMALL)?;
     bed.wait_ready(READY_MAX).await?;
     bed.wait_rows("before", posted.accepted).await?;
+    bed.wait_rows("late", late).await?;
 
     bed.apply_mesh(&format!("{SMALL}  deletionPolicy: Delete\n"))?;
     bed.wait_ready(READY_MAX).await?;

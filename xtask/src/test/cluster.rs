@@ -18,25 +18,25 @@ pub(super) fn programs() -> Result<Step> {
     Ok(Step::program("programs", &own, "cluster build").within(40))
 }
 
-/// What the whole run tries: that the API server takes the definitions and refuses what it must,
-/// and that a mesh which the operator's chart looks after accepts and tells a pulse. The others
-/// are not all sound yet: `cargo xtask test cluster` runs every one.
-pub(super) const SOUND: [&str; 2] = ["definitions::", "life::a_trial"];
+/// What only `--long` and `cargo xtask test cluster` try: a store of three nodes that rolls, loses
+/// a node, grows and shrinks takes as long as all else together.
+pub(super) const LONG: &str = "store::";
 
-/// The tests whose names hold one of the words; without a word all.
-pub(super) fn step(words: &[&str]) -> Result<Step> {
+/// The tests whose names hold one of the words, without a word all; none that hold `skipped`.
+pub(super) fn step(words: &[&str], skipped: Option<&str>) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?.display().to_string();
-    let mut step = Step::program("cluster", "/bin/sh", "-c").within(40);
-    step.arguments.extend([script(words), "sh".to_owned(), own]);
+    let mut step = Step::program("cluster", "/bin/sh", "-c").within(60);
+    step.arguments.extend([script(words, skipped), "sh".to_owned(), own]);
     Ok(step)
 }
 
 /// What is missing is told before anything is built.
-fn script(words: &[&str]) -> String {
+fn script(words: &[&str], skipped: Option<&str>) -> String {
     let cargo = env!("CARGO");
     // No test's name holds a quote.
     let quoted = |word: &&str| format!(" '{}'", word.replace('\'', ""));
     let words: String = words.iter().map(quoted).collect();
+    let skipped = skipped.map(|word| format!(" --skip{}", quoted(&word))).unwrap_or_default();
     format!(
         "set -e\n\
          \"$1\" cluster check\n\
@@ -46,7 +46,7 @@ fn script(words: &[&str]) -> String {
          load=$(for file in {IMAGES}/*.tar; do printf ' --load %s' \"$file\"; done)\n\
          exec \"$1\" cluster --dir {DIR} run $load -- \
            '{cargo}' test {WHOLE} --offline --test cluster -- \
-           --ignored --test-threads=1{words}\n"
+           --ignored --test-threads=1 --nocapture{skipped}{words}\n"
     )
 }
 
@@ -56,8 +56,9 @@ mod tests {
 
     #[test]
     fn words_narrow_the_tests() {
-        let narrowed = script(&["re'fused", "life"]);
-        assert!(narrowed.contains("--test-threads=1 'refused' 'life'\n"), "{narrowed}");
-        assert!(script(&[]).contains("--test-threads=1\n"));
+        let narrowed = script(&["re'fused", "life"], None);
+        assert!(narrowed.contains("--nocapture 'refused' 'life'\n"), "{narrowed}");
+        assert!(script(&[], None).contains("--nocapture\n"));
+        assert!(script(&[], Some("store::")).contains("--nocapture --skip 'store::'\n"));
     }
 }
