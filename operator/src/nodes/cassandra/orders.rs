@@ -35,21 +35,25 @@ const WORK: &str = r#"
 work() {
   order=$1 proof=$2; shift 2
   failures=0 at=0 said=
-  if [ "$(sed -n 2p "$order.failed" 2>/dev/null)" = "$text" ]; then
-    read -r failures at <"$order.failed"
-    said=$(tail -n +3 "$order.failed")
+  seen=$(cat "$order.failed" 2>/dev/null)
+  if [ "$(printf '%s\n' "$seen" | sed -n 2p)" = "$text" ]; then
+    failures=${seen%% *} at=$(printf '%s\n' "$seen" | sed -n '1s/.* //p')
+    said=$(printf '%s\n' "$seen" | tail -n +3)
   fi
   past=$(($(date +%s) - at))
   if flock -n "$order.lock" true && { [ $past -ge $pause ] || [ $past -lt 0 ]; }; then
     flock -n "$order.lock" sh -c '
-      order=$0 proof=$1 text=$2 failures=$3; shift 3
+      order=$0 proof=$1 text=$2 failures=$3 seen=$4; shift 4
+      # What ended since it was looked at is not begun anew.
+      [ "$(cat "$order.failed" 2>/dev/null)" = "$seen" ] || exit 0
+      [ "$(cat "$proof" 2>/dev/null)" != "$text" ] || exit 0
       if "$@" >"$order.log" 2>&1; then
         echo "$text" >"$proof" && rm -f "$order.log" "$order.failed"
       else
         { echo "$failures $(date +%s)"; echo "$text"; tail -n 3 "$order.log"; } >"$order.new"
         mv "$order.new" "$order.failed"
       fi
-    ' "$order" "$proof" "$text" $((failures + 1)) "$@" </dev/null >/dev/null 2>&1 &
+    ' "$order" "$proof" "$text" $((failures + 1)) "$seen" "$@" </dev/null >/dev/null 2>&1 &
   fi
   [ $failures -eq 0 ] || { echo "$failures"; echo "$said" >&2; exit 1; }
 }
