@@ -43,7 +43,7 @@ async fn another_image_is_rolled_out_without_a_failed_request() -> Result<()> {
     let versions = mesh.status.and_then(|status| status.versions).context("no versions")?;
     ensure!(versions.ingest.as_deref() == Some(NEXT_INGEST), "{versions:?}");
     let posted = posting.stop().await?;
-    println!("| requests failed while ingest rolled | {} | 0 |", posted.failed);
+    println!("\n| requests failed while ingest rolled | {} | 0 |", posted.failed);
     bed.wait_rows("rolled", posted.accepted).await
 }
 

@@ -60,7 +60,7 @@ async fn the_first_row_is_there_within_a_minute_and_outlives_its_mesh() -> Resul
     bed.wait_rows("first", 1).await?;
     let took = applied.elapsed();
     ensure!(took <= FIRST_ROW_MAX, "the first row took {took:?}");
-    println!("| from kubectl apply to the first row | {:.1} s | 60 s |", took.as_secs_f64());
+    println!("\n| from kubectl apply to the first row | {:.1} s | 60 s |", took.as_secs_f64());
     bed.wait_ready(READY_MAX).await?;
     let posted = bed.post("before", 50).await?.stop().await?;
     bed.wait_rows("before", posted.accepted).await?;

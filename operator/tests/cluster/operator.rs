@@ -162,13 +162,13 @@ async fn a_steady_mesh_is_left_alone_and_the_operator_is_small() -> Result<()> {
     let seen = bed.cluster.writes()?;
     let written: Vec<&Value> = of_operators(&seen[from..]).collect();
     ensure!(written.is_empty(), "{} writes, the first: {:#}", written.len(), written[0]);
-    println!("| writes for a steady mesh | 0 | 0 |");
+    println!("\n| writes for a steady mesh | 0 | 0 |");
     let mut largest = 0;
     for process in processes()? {
         let (own, all) = (memory(&process, "RssAnon:")?, memory(&process, "VmRSS:")?);
         let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
-        println!("| memory of an idle operator | {:.1} MiB | 20 MiB |", mib(own));
-        println!("| with pages of its program | {:.1} MiB | |", mib(all));
+        println!("\n| memory of an idle operator | {:.1} MiB | 20 MiB |", mib(own));
+        println!("\n| with pages of its program | {:.1} MiB | |", mib(all));
         largest = largest.max(own);
     }
     ensure!(largest > 0, "no operator runs");

@@ -56,7 +56,7 @@ async fn each_deleted_object_is_back_within_a_second() -> Result<()> {
         ensure!(took <= BACK_MAX, "{kind:?} {name} took {took:?}");
         slowest = slowest.max(took);
     }
-    println!("| deleted object back | {} ms | 1000 ms |", slowest.as_millis());
+    println!("\n| deleted object back | {} ms | 1000 ms |", slowest.as_millis());
     bed.wait_ready(READY_MAX).await.map(drop)
 }
 

@@ -53,7 +53,7 @@ async fn three_nodes_roll_lose_one_grow_and_shrink_without_a_lost_pulse() -> Res
     .await?;
     bed.wait_ready(READY_MAX).await?;
     let posted = posting.stop().await?;
-    println!("| requests failed while the store rolled at RF 3 | {} | 0 |", posted.failed);
+    println!("\n| requests failed while the store rolled at RF 3 | {} | 0 |", posted.failed);
     bed.wait_rows("rolled", posted.accepted).await?;
 
     let posting = bed.post("killed", RATE).await?;
