@@ -172,15 +172,16 @@ fn is_held(metadata: &ObjectMeta) -> bool {
 }
 
 /// Without those of pods that have gone: another pod of the name is another node, or starts anew.
-fn views_of_same(views: Views, asked: &[(String, Option<String>)], observed: &Observed) -> Views {
-    let is_same = |pod: &String| {
-        let mut asked = asked.iter().filter(|(name, _)| name == pod);
-        asked.any(|(_, uid)| {
-            let is_it = |name: &Option<String>| name.as_ref() == Some(pod);
-            observed.pods.iter().any(|it| is_it(&it.metadata.name) && it.metadata.uid == *uid)
-        })
+fn views_of_same(
+    mut views: Views,
+    asked: &[(String, Option<String>)],
+    observed: &Observed,
+) -> Views {
+    let is_there = |(name, uid): &&(String, Option<String>)| {
+        let mut pods = observed.pods.iter().map(|pod| &pod.metadata);
+        pods.any(|pod| pod.name.as_ref() == Some(name) && pod.uid == *uid)
     };
-    views.into_iter().filter(|(pod, _)| is_same(pod)).collect()
+    asked.iter().filter(is_there).filter_map(|(name, _)| views.remove_entry(name)).collect()
 }
 
 #[cfg(test)]

@@ -72,9 +72,10 @@ pub(super) fn place(slot: &Slot, slices: &Sketch, key: u64, pulse: Pulse) -> Lay
         return state.grown(slot, pulse, load).layout;
     }
     let layout = state.layout;
-    let slice = u64::from(layout.code()) << 16 | u64::from(layout.slice_of(pulse.event_time_ms));
-    let in_slice = Widened { slot: slices.slot(mix(key, slice), pulse.now_s), layout };
-    in_slice.place(state, slot, pulse, load)
+    let slice = layout.slice_of(pulse.event_time_ms);
+    let number = u64::from(layout.code()) << 16 | u64::from(slice);
+    let slice = Widened { slot: slices.slot(mix(key, number), pulse.now_s), layout, slice };
+    slice.place(state, slot, pulse, load)
 }
 
 /// A slice that may be spread further than the others of its bucket: it alone, as what comes all
@@ -84,6 +85,7 @@ struct Widened<'s> {
     slot: &'s Slot,
     /// Of the bucket.
     layout: Layout,
+    slice: u16,
 }
 
 impl Widened<'_> {
@@ -91,12 +93,12 @@ impl Widened<'_> {
         let wider = self.slot.get(SLICE_WIDER);
         let layout = self.widened(wider);
         let in_slice = self.slot.add(SLICE_LOAD, pulse.load);
-        // A thread that comes between may set less; the next pulse of the slice mends it.
-        if wider == 0 && in_slice > bucket.get(FULLEST) {
-            bucket.set(FULLEST, in_slice);
-        }
-        let slice = self.layout.slice_of(pulse.event_time_ms);
-        let each = if wider == 0 { state.left(slice, pulse) } else { STEP_BYTES };
+        let each = if wider == 0 {
+            note_fullest(bucket, in_slice);
+            state.left(self.slice, pulse)
+        } else {
+            STEP_BYTES
+        };
         if !is_over(in_slice, each, layout, pulse) {
             return layout;
         }
@@ -119,6 +121,13 @@ impl Widened<'_> {
 
 fn finer(layout: Layout) -> Layout {
     Layout::new(layout.slices_log2().saturating_add(STEP_LOG2), layout.spread_log2())
+}
+
+/// A thread that comes between may set less; the next pulse of the slice mends it.
+fn note_fullest(bucket: &Slot, in_slice: u64) {
+    if in_slice > bucket.get(FULLEST) {
+        bucket.set(FULLEST, in_slice);
+    }
 }
 
 /// Whether a slice's partitions have got more than so many bytes each, from all writers.
@@ -151,9 +160,7 @@ impl State {
     /// What to go on with in a bucket of one slice that has got so much: only where there are
     /// several it can be known whether one of them gets all.
     fn grown(self, slot: &Slot, pulse: Pulse, load: u64) -> Self {
-        if load > slot.get(FULLEST) {
-            slot.set(FULLEST, load);
-        }
+        note_fullest(slot, load);
         if !is_over(load, self.left(0, pulse), self.layout, pulse) {
             return self;
         }
