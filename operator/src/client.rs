@@ -114,6 +114,18 @@ where
     }
 }
 
+/// The cause that the API server names when it makes nothing any more in a namespace.
+const NAMESPACE_ENDS: &str = "NamespaceTerminating";
+
+/// Whether something was refused because its namespace is being deleted: all that would be made
+/// there will be.
+pub(crate) fn namespace_ends(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice());
+    status.code == StatusCode::FORBIDDEN.as_u16()
+        && causes.unwrap_or_default().iter().any(|cause| cause.reason == NAMESPACE_ENDS)
+}
+
 /// Resources that are asked for; all else is `other`, so that the metric is bounded.
 const RESOURCES: [&str; 20] = [
     "configmaps",

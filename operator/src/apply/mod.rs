@@ -14,6 +14,7 @@ use serde_json::json;
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::client::namespace_ends;
 use crate::mesh::names::{self, MANAGER};
 use crate::mesh::object::{Kind, Object};
 use crate::mesh::observed::Observed;
@@ -71,6 +72,16 @@ pub enum ApplyError {
     /// An object that can't be written as JSON.
     #[error("write an object as JSON")]
     Json(#[from] serde_json::Error),
+    /// Nothing is made any more where this would be; no write after it was tried.
+    #[error("{verb} {kind:?} {name} in a namespace that is being deleted")]
+    NamespaceEnds {
+        /// What was asked.
+        verb: &'static str,
+        /// Of which kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
     /// The API server did not do it, and may later.
     #[error("{verb} {kind:?} {name}")]
     Request {
@@ -89,8 +100,8 @@ pub enum ApplyError {
 /// holds nothing else up.
 ///
 /// # Errors
-/// When a request fails that may succeed later, of an object that others need; what was written
-/// before stays written.
+/// When a request fails that may succeed later, of an object that others need, or when the
+/// namespace takes nothing more; what was written before stays written.
 pub async fn apply(
     client: &Client,
     mesh: &Identity,
@@ -125,6 +136,9 @@ pub async fn write_all(
                 applied.done.push(Done { kind, name, what });
             }
             Ok(Err(refusal)) => applied.refused.push(refusal),
+            Err(source) if namespace_ends(&source) => {
+                return Err(ApplyError::NamespaceEnds { verb, kind, name });
+            }
             Err(source) => match refusal(&source, kind, &name) {
                 Some(refusal) => applied.refused.push(refusal),
                 None => {

@@ -99,11 +99,7 @@ impl<N: Nodes> Worker<N> {
         let mut changes = apply::changes(jobs.to_vec(), observed, &mesh.uid)?;
         changes.retain(|change| !matches!(change, Change::Delete { .. }));
         match apply::write_all(&self.client, &mesh, changes, observed).await {
-            Err(ApplyError::Request { source: Error::Api(status), .. })
-                if status.is_forbidden() && status.message.contains("being terminated") =>
-            {
-                Ok(false)
-            }
+            Err(ApplyError::NamespaceEnds { .. }) => Ok(false),
             Err(error) => Err(error.into()),
             Ok(applied) if applied.refused.is_empty() => Ok(true),
             Ok(applied) => Err(ReconcileError::Incomplete(applied.refused.join("; "))),

@@ -14,9 +14,9 @@ use tracing::debug;
 use super::news;
 use super::queue::GATHER;
 use super::reconcile::Seen;
-use super::under_way::Look;
+use super::under_way::{End, Look};
 use super::worker::{ReconcileError, Worker, chain};
-use crate::apply;
+use crate::apply::{self, ApplyError};
 use crate::mesh::names::FINALIZER;
 use crate::mesh::observed::Observed;
 use crate::mesh::{build, dereference, topology};
@@ -39,14 +39,18 @@ impl<N: Nodes> Worker<N> {
         if nodes.is_empty() {
             return Ok(Some((seen, None)));
         }
-        self.put_back(&seen, look).await;
+        self.put_back(&seen, look).await?;
         let free = self.turns.nodes.try_acquire().ok();
         // A look that waits for its turn does not keep what it has read.
         let seen = Some(seen).filter(|_| free.is_some());
         let (uids, nodes): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
         let pods: Vec<_> = nodes.iter().map(|node| node.pod.clone()).zip(uids).collect();
         let asked = self.beside(look, self.ask(free, nodes, look)).await;
-        let Some((turn, views)) = asked else { return Ok(None) };
+        let (turn, views) = match asked {
+            Ok(said) => said,
+            Err(End::Changed) => return Ok(None),
+            Err(End::NamespaceEnds) => return Err(ReconcileError::NamespaceEnds),
+        };
         let seen = match seen.filter(|_| !look.is_old()) {
             Some(seen) => Some(seen),
             None => self.in_turn(Box::pin(self.read_again(look))).await?,
@@ -77,7 +81,7 @@ impl<N: Nodes> Worker<N> {
         free: NodesTurn<'a>,
         nodes: Vec<NodeRef>,
         look: &Look<'_>,
-    ) -> Option<(NodesTurn<'a>, Views)> {
+    ) -> Result<(NodesTurn<'a>, Views), End> {
         let answers = async {
             let turn = match free {
                 Some(turn) => Some(turn),
@@ -86,8 +90,8 @@ impl<N: Nodes> Worker<N> {
             (turn, dereference::views(&self.nodes, nodes).await)
         };
         tokio::select! {
-            answers = answers => Some(answers),
-            () = look.ended() => None,
+            answers = answers => Ok(answers),
+            why = look.ended() => Err(why),
         }
     }
 
@@ -105,14 +109,16 @@ impl<N: Nodes> Worker<N> {
             }
             let seen = match self.in_turn(Box::pin(self.read_again(look))).await {
                 Ok(Some(seen)) => seen,
-                Ok(None) => return look.end(),
+                Ok(None) => return look.end(End::Changed),
                 // The rest of the look meets it too, and tells it.
                 Err(error) => {
                     debug!(mesh = ?look.mesh(), error = %chain(&error), "read what has changed");
                     continue;
                 }
             };
-            self.put_back(&seen, look).await;
+            if self.put_back(&seen, look).await.is_err() {
+                return look.end(End::NamespaceEnds);
+            }
         }
     }
 
@@ -128,12 +134,12 @@ impl<N: Nodes> Worker<N> {
         }
     }
 
-    /// Writes what differs and needs no view. A failure is met again by the rest of the look,
-    /// which tells it.
-    async fn put_back(&self, seen: &Seen, look: &Look<'_>) {
-        let Ok(plan) = &seen.plan else { return };
+    /// Writes what differs and needs no view; an error where the namespace takes nothing more.
+    /// Any other failure is met again by the rest of the look, which tells it.
+    async fn put_back(&self, seen: &Seen, look: &Look<'_>) -> Result<(), ReconcileError> {
+        let Ok(plan) = &seen.plan else { return Ok(()) };
         if plan.paused || !is_held(&seen.mesh.metadata) {
-            return;
+            return Ok(());
         }
         let written = self.in_turn(Box::pin(async {
             let step = topology::as_it_is(plan, &seen.observed);
@@ -144,7 +150,10 @@ impl<N: Nodes> Worker<N> {
             }
             look.age();
             let client = &self.client;
-            Ok(Some(apply::write_all(client, &plan.mesh, changes, &seen.observed).await?))
+            match apply::write_all(client, &plan.mesh, changes, &seen.observed).await {
+                Err(ApplyError::NamespaceEnds { .. }) => Err(ReconcileError::NamespaceEnds),
+                applied => Ok(Some(applied?)),
+            }
         }));
         match written.await {
             Ok(Some(applied)) => {
@@ -154,10 +163,12 @@ impl<N: Nodes> Worker<N> {
                 }
             }
             Ok(None) => {}
+            Err(error @ ReconcileError::NamespaceEnds) => return Err(error),
             Err(error) => {
                 debug!(mesh = ?look.mesh(), error = %chain(&error), "put back what has changed");
             }
         }
+        Ok(())
     }
 }
 

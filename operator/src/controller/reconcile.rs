@@ -12,11 +12,12 @@ use kube::{Api, Resource};
 use pulsemesh_crds::status::MeshStatus;
 use pulsemesh_crds::{DeletionPolicy, PulseMesh};
 use serde_json::json;
+use tracing::debug;
 
 use super::news;
 use super::under_way::Look;
 use super::worker::{Next, ReconcileError, Worker, chain};
-use crate::apply::{self, Applied};
+use crate::apply::{self, Applied, ApplyError};
 use crate::events::News;
 use crate::mesh::names::{FINALIZER, MANAGER};
 use crate::mesh::observed::Observed;
@@ -31,6 +32,10 @@ use crate::nodes::Nodes;
 const SETTLING: Duration = Duration::from_secs(2);
 /// Between looks at a store whose nodes are all well: one that its peers lose must not serve.
 const SETTLED: Duration = Duration::from_secs(30);
+
+/// Between looks at a mesh whose namespace is being deleted. All that a look could do is refused;
+/// the deletion of the mesh itself, which comes with that of the namespace, triggers at once.
+const NAMESPACE_ENDS: Duration = Duration::from_secs(30);
 
 /// What one look saw.
 pub(super) struct Seen {
@@ -65,7 +70,13 @@ impl<N: Nodes> Worker<N> {
         }));
         match read.await? {
             None => Ok(Next::Gone),
-            Some(DeserializeGuard(Ok(mesh))) => Box::pin(self.look_at(mesh, &look)).await,
+            Some(DeserializeGuard(Ok(mesh))) => match Box::pin(self.look_at(mesh, &look)).await {
+                Err(error @ ReconcileError::NamespaceEnds) => {
+                    debug!(namespace, name, %error, "leave a mesh as it is");
+                    Ok(Next::In(NAMESPACE_ENDS))
+                }
+                looked => looked,
+            },
             Some(DeserializeGuard(Err(invalid))) => {
                 self.in_turn(Box::pin(self.invalid(&invalid.metadata, &invalid.error))).await
             }
@@ -85,6 +96,9 @@ impl<N: Nodes> Worker<N> {
             Ok(plan) => self.work(plan, &seen, look).await,
             Err(_) => Work::default(),
         };
+        if matches!(work.error, Some(ReconcileError::NamespaceEnds)) {
+            return Err(ReconcileError::NamespaceEnds);
+        }
         self.in_turn(Box::pin(self.tell(&seen, &work))).await?;
         if let Some(error) = work.error {
             return Err(error);
@@ -153,10 +167,16 @@ impl<N: Nodes> Worker<N> {
             let objects = build::objects(plan, observed, &work.step)?;
             Ok(apply::apply(&self.client, &plan.mesh, objects, observed).await)
         }));
-        let applied = applied.await?;
+        let applied = match applied.await? {
+            Err(ApplyError::NamespaceEnds { .. }) => return Err(ReconcileError::NamespaceEnds),
+            applied => applied,
+        };
         // Also after a failure: orders were decided from what was seen, not from what was written.
         let orders = perform::perform(&self.client, &self.nodes, plan, observed, &work.step);
         let performed = self.beside(look, orders).await;
+        if performed.namespace_ends() {
+            return Err(ReconcileError::NamespaceEnds);
+        }
         work.undone.extend(performed.failure.map(|failure| chain(&failure)));
         work.step.stalled = work.step.stalled.take().or(performed.stalled);
         work.orders = performed.done;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -16,6 +16,15 @@ type Key = (String, String);
 #[derive(Debug, Default)]
 pub(super) struct UnderWay(Mutex<BTreeMap<Key, Arc<Notify>>>);
 
+/// Why there is nothing more to put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The mesh is another one than that which was read first.
+    Changed,
+    /// Its namespace takes nothing more.
+    NamespaceEnds,
+}
+
 /// One look, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Look<'a> {
@@ -23,7 +32,8 @@ pub(super) struct Look<'a> {
     key: Key,
     changed: Arc<Notify>,
     is_old: AtomicBool,
-    over: Notify,
+    over: OnceLock<End>,
+    is_over: Notify,
 }
 
 impl UnderWay {
@@ -33,7 +43,8 @@ impl UnderWay {
         let changed = Arc::new(Notify::new());
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looks.insert(key.clone(), Arc::clone(&changed));
-        Look { all: self, key, changed, is_old: AtomicBool::new(false), over: Notify::new() }
+        let (over, is_over) = (OnceLock::new(), Notify::new());
+        Look { all: self, key, changed, is_old: AtomicBool::new(false), over, is_over }
     }
 
     /// Something of this mesh has changed, as far as is known.
@@ -66,14 +77,20 @@ impl Look<'_> {
         self.is_old.load(Ordering::Relaxed)
     }
 
-    /// There is nothing more to put back: the mesh is another one than that which was read first.
-    pub(super) fn end(&self) {
-        self.over.notify_one();
+    /// There is nothing more to put back; the first reason counts.
+    pub(super) fn end(&self, why: End) {
+        self.over.get_or_init(|| why);
+        self.is_over.notify_one();
     }
 
     /// Waits for that.
-    pub(super) async fn ended(&self) {
-        self.over.notified().await;
+    pub(super) async fn ended(&self) -> End {
+        loop {
+            if let Some(why) = self.over.get() {
+                return *why;
+            }
+            self.is_over.notified().await;
+        }
     }
 }
 

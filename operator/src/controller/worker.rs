@@ -54,6 +54,9 @@ pub(super) enum ReconcileError {
     /// An order to nodes, or an object that is refused; the status tells it too.
     #[error("leave something undone: {0}")]
     Incomplete(String),
+    /// Its namespace is being deleted and takes nothing more; no failure of the look.
+    #[error("write to a namespace that is being deleted")]
+    NamespaceEnds,
     /// A part of it took too long.
     #[error("read or write the mesh within {} s", .0.as_secs())]
     Timeout(Duration),

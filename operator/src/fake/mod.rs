@@ -31,6 +31,8 @@ pub(crate) struct Faults {
     pub(crate) answer_is_lost: bool,
     /// The plural whose writes always fail.
     pub(crate) broken_write: Option<&'static str>,
+    /// Whether nothing new is made any more, because the namespace is being deleted.
+    pub(crate) namespace_ends: bool,
     /// The plural whose watches always fail.
     pub(crate) broken_watch: Option<&'static str>,
 }
@@ -153,6 +155,10 @@ impl FakeApi {
         let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok());
         let is_patch = |name| kind.is_some_and(|kind| kind.contains(name));
         let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let may_create = parts.method == Method::POST || is_patch("apply-patch");
+        if may_create && self.namespace_ends(&target) {
+            return namespace_ended();
+        }
         let fault = self.take_fault(&target);
         if fault == Some(false) {
             return lost();
@@ -192,6 +198,12 @@ impl FakeApi {
         let list = json!({"kind": "APIResourceList", "groupVersion": version,
                           "resources": resources});
         (!resources.is_empty()).then_some(list)
+    }
+
+    /// Whether this is not there and won't be.
+    fn namespace_ends(&self, target: &Target) -> bool {
+        let ends = self.faults.lock().unwrap_or_else(PoisonError::into_inner).namespace_ends;
+        ends && self.object(&target.plural, &target.namespace, &target.name).is_none()
     }
 
     /// Whether this write fails, and is done all the same.
@@ -298,6 +310,14 @@ fn status(code: u16, reason: &str, message: &str) -> Value {
 fn lost() -> Response<Body> {
     let body = status(500, "InternalError", "injected");
     respond(StatusCode::INTERNAL_SERVER_ERROR, &body)
+}
+
+/// As the API server says it: only the cause tells it from what rights refuse.
+fn namespace_ended() -> Response<Body> {
+    let mut body = status(403, "Forbidden", "unable to create new content");
+    let cause = json!({"reason": "NamespaceTerminating", "field": "metadata.namespace"});
+    body["details"] = json!({"causes": [cause]});
+    respond(StatusCode::FORBIDDEN, &body)
 }
 
 fn respond(code: StatusCode, body: &Value) -> Response<Body> {

@@ -6,6 +6,7 @@ use super::look::{delete, has, settle, worker};
 use super::ring::Ring;
 use super::{FakeApi, NAMESPACE, mesh};
 use crate::controller::worker::Next;
+use crate::fake::Faults;
 
 /// A mesh whose logs lie in claims, before a database of another.
 fn with_logs(policy: &str) -> Value {
@@ -62,6 +63,15 @@ async fn logs_are_drained_also_where_somebody_took_the_stateful_set_away() {
     delete(&api).await;
     api.remove("statefulsets", "demo-ingest");
     assert_eq!(see_off(&api, &ring).await, 3);
+    assert_eq!(api.content(), []);
+}
+
+#[tokio::test]
+async fn a_mesh_that_goes_with_its_namespace_waits_for_no_job_that_can_not_be_made() {
+    let (api, ring) = settled(with_logs("Delete")).await;
+    api.fail(Faults { namespace_ends: true, ..Faults::default() });
+    delete(&api).await;
+    assert_eq!(see_off(&api, &ring).await, 0);
     assert_eq!(api.content(), []);
 }
 

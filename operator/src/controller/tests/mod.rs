@@ -3,6 +3,7 @@
 mod claims;
 mod look;
 mod managed;
+mod namespace;
 mod ring;
 mod slow_store;
 mod watching;

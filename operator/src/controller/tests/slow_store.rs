@@ -167,6 +167,23 @@ async fn meshes_whose_nodes_hang_hold_up_no_other_and_not_each_other() {
 }
 
 #[tokio::test]
+async fn a_look_that_waits_for_nodes_ends_when_the_namespace_takes_nothing_more() {
+    let (api, nodes) = (FakeApi::default(), Hung::new());
+    running(&api, "demo").await;
+    let running = run_with(&api, &[], nodes.clone());
+    until("its node is asked", || nodes.asked() == 1).await;
+    api.take_requests();
+    api.fail(Faults { namespace_ends: true, ..Faults::default() });
+    api.remove("services", &names::ingest("demo"));
+    until("the look ends", || count(&running.metrics, "ok") > 0).await;
+    assert_eq!((nodes.asked(), count(&running.metrics, "failed")), (1, 0));
+    let writes = api.take_writes();
+    // What triggered while it went on may have begun another.
+    let refused = writes.iter().filter(|write| *write == "PATCH services demo-ingest").count();
+    assert!(refused == writes.len() && (1..=2).contains(&refused), "{writes:?}");
+}
+
+#[tokio::test]
 async fn a_mesh_is_deleted_without_asking_its_nodes() {
     let (api, nodes) = (FakeApi::default(), Hung::new());
     running(&api, "demo").await;

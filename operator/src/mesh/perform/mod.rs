@@ -19,6 +19,7 @@ use super::names;
 use super::observed::Observed;
 use super::plan::{Plan, StorePlan};
 use super::topology::{Action, Leaver, StoreStep, Waiting};
+use crate::client::namespace_ends;
 use crate::nodes::{NodeRef, Nodes, NodesError};
 
 /// For one request to the API server.
@@ -54,6 +55,9 @@ pub enum PerformError {
         /// As it came.
         why: String,
     },
+    /// Nothing is made any more where this would be; no order after it was given.
+    #[error("{0} failed: the namespace is being deleted")]
+    NamespaceEnds(String),
     /// A node did not do it.
     #[error(transparent)]
     Node(#[from] NodesError),
@@ -98,6 +102,9 @@ impl<N: Nodes> Giver<'_, N> {
         }
         for action in &step.actions {
             performed.note(Box::pin(self.give(action)).await);
+            if performed.namespace_ends() {
+                return;
+            }
         }
     }
 
@@ -197,12 +204,19 @@ impl<N: Nodes> Giver<'_, N> {
 }
 
 impl Performed {
+    /// Whether no order was given any more because the namespace goes.
+    pub fn namespace_ends(&self) -> bool {
+        matches!(self.failure, Some(PerformError::NamespaceEnds(_)))
+    }
+
     fn note(&mut self, came: Result<(bool, String), PerformError>) {
         match came {
             Ok((changed, done)) => {
                 self.changed += usize::from(changed);
                 self.done.extend(Some(done).filter(|done| !done.is_empty()));
             }
+            // More than any failure before it.
+            Err(error @ PerformError::NamespaceEnds(_)) => self.failure = Some(error),
             Err(error) => {
                 if self.stalled.is_none() {
                     self.stalled = keeps_failing(&error);
@@ -230,6 +244,9 @@ async fn answered<T>(
 ) -> Result<T, PerformError> {
     let failed = |why| PerformError::Kubernetes { what: what.to_owned(), why };
     match timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Err(error)) if namespace_ends(&error) => {
+            Err(PerformError::NamespaceEnds(what.to_owned()))
+        }
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
     }
