@@ -22,6 +22,9 @@ pub(in crate::mesh) const DATA_DIR: &str = "/var/lib/pulsemesh";
 const MIB: u64 = 1 << 20;
 /// Ten minutes: time for the store to come back while a pod waits to hand over its log.
 const GRACE_SECONDS: i64 = 600;
+/// With the embedded store, which is in the same pod and on the same volume as the log: nothing is
+/// waited for. A namespace that is deleted waits for half of the longest grace period in it.
+const GRACE_EMBEDDED_SECONDS: i64 = 30;
 
 /// Plans the pods; `settings` has what the store needs.
 pub(super) fn plan(
@@ -39,7 +42,7 @@ pub(super) fn plan(
     set_budget(ingest, store, &mut settings, problems);
     settings.merge(&ingest.settings, !is_embedded, problems);
     suit_to_volume(&mut settings, claim.as_ref(), is_embedded, problems);
-    let (grace, pre_stop) = stop(&ingest.pod, &mut settings);
+    let (grace, pre_stop) = stop(&ingest.pod, is_embedded, &mut settings);
     settings.check(problems);
     pod::check(&ingest.pod, "spec.ingest.pod", problems);
     pod::annotations(&ingest.service.annotations, "spec.ingest.service", problems);
@@ -182,8 +185,13 @@ fn suit_to_volume(
 /// their connections, then requests and writes under way end (15 s and 10 s in the ingest, and
 /// a few for the rest), and what is left is for draining the log. Returns all of it, and the
 /// part before the process is told.
-fn stop(pod: &pulsemesh_crds::ingest::Pod, settings: &mut Settings) -> (Duration, Duration) {
-    let seconds = pod.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+fn stop(
+    pod: &pulsemesh_crds::ingest::Pod,
+    is_embedded: bool,
+    settings: &mut Settings,
+) -> (Duration, Duration) {
+    let usual = if is_embedded { GRACE_EMBEDDED_SECONDS } else { GRACE_SECONDS };
+    let seconds = pod.termination_grace_period_seconds.unwrap_or(usual);
     let seconds = u64::try_from(seconds).unwrap_or_default().max(10);
     let notice = (seconds / 10).min(5);
     let ending = (seconds / 2).min(30);

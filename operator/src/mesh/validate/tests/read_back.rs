@@ -111,11 +111,17 @@ fn the_fields_of_ingest_and_its_settings_are_in_effect() {
 
 #[test]
 fn a_pod_that_stops_drains_for_most_of_its_grace() {
-    for (grace, notice, drain) in [(None, 5, 560), (Some(60), 5, 20), (Some(10), 1, 3)] {
+    let (embedded, managed) = ("embedded: {}", "cassandra: {storage: {size: 1Gi}}");
+    for (store, grace, notice, drain) in [
+        (managed, None, 5, 560),
+        (embedded, None, 3, 9),
+        (embedded, Some(60), 5, 20),
+        (managed, Some(10), 1, 3),
+    ] {
         let pod = grace.map_or(String::new(), |grace| {
             format!("pod: {{terminationGracePeriodSeconds: {grace}}}")
         });
-        let plan = plan(&format!("{{ingest: {{{pod}}}, store: {{embedded: {{}}}}}}"));
+        let plan = plan(&format!("{{ingest: {{{pod}}}, store: {{{store}}}}}"));
         let settings = read(&plan, &Observed::default());
         let seconds = Duration::from_secs;
         assert_eq!(settings.stop.delay, seconds(notice), "{grace:?}");
