@@ -106,8 +106,7 @@ impl<N: Nodes> Worker<N> {
         if !work.undone.is_empty() {
             return Err(ReconcileError::Incomplete(work.undone.join("; ")));
         }
-        let managed = |plan: &Plan| matches!(plan.store, StorePlan::Managed(_));
-        Ok(Next::In(self.next_look(seen.plan.as_ref().is_ok_and(managed), &work)))
+        Ok(Next::In(self.next_look(&seen, &work)))
     }
 
     /// Reads all of a mesh but what nodes say.
@@ -187,15 +186,17 @@ impl<N: Nodes> Worker<N> {
         Ok(())
     }
 
-    fn next_look(&self, manages: bool, work: &Work) -> Duration {
+    fn next_look(&self, seen: &Seen, work: &Work) -> Duration {
         let Work { step, orders, changed, .. } = work;
-        let settles = step.waiting.is_some()
+        let plan = seen.plan.as_ref().ok();
+        let manages = plan.is_some_and(|plan| matches!(plan.store, StorePlan::Managed(_)));
+        let waits = step.waiting.is_some()
             || !step.actions.is_empty()
-            || step.joined.values().any(Result::is_err)
-            || !orders.is_empty()
-            || *changed > 0;
+            || step.joined.values().any(Result::is_err);
+        // Where no node runs, the watch of pods tells first what is waited for.
+        let asks_nodes = !seen.observed.views.is_empty();
         match manages {
-            true if settles => SETTLING,
+            true if waits && asks_nodes || !orders.is_empty() || *changed > 0 => SETTLING,
             true => SETTLED.min(self.resync),
             false => self.resync,
         }

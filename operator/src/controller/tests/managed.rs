@@ -1,12 +1,14 @@
 //! Whole looks at a mesh with all that there is: a store of three nodes, logs in claims, an
 //! autoscaler and monitoring, in a cluster whose controllers work.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::look::{delete, has, settle, without_times, worker};
 use super::ring::Ring;
 use super::{FakeApi, NAMESPACE, mesh};
-use crate::controller::worker::chain;
+use crate::controller::worker::{Next, chain};
 use crate::fake::{Faults, Key};
 use crate::mesh::names;
 
@@ -117,6 +119,22 @@ async fn a_look_at_a_steady_mesh_takes_as_many_reads_however_many_nodes_and_pods
         mesh["spec"]["ingest"]["autoscaling"]["maxReplicas"] = json!(9);
     });
     assert_eq!(many.await.len(), few.len());
+}
+
+#[tokio::test]
+async fn a_store_is_looked_at_often_only_while_there_are_nodes_to_ask() {
+    let (api, ring) = api();
+    let worker = worker(&api, ring);
+    let look = async || Box::pin(worker.look(NAMESPACE, "demo")).await.expect("looked");
+    // It makes the credentials.
+    assert_eq!(look().await, Next::In(Duration::from_secs(2)));
+    let seldom = Next::In(Duration::from_secs(30));
+    assert_eq!((look().await, look().await), (seldom, seldom), "none of its pods runs");
+    while api.object("pods", NAMESPACE, "demo-store-rack1-0").is_none() {
+        assert_eq!(look().await, seldom, "what changes triggers");
+        api.beat();
+    }
+    assert_eq!(look().await, Next::In(Duration::from_secs(2)), "a node is to join");
 }
 
 /// All objects without what tells the time, or in which order things were made.
