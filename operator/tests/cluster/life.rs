@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
+use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use pulsemesh_operator::mesh::names::{self, Component};
 
@@ -15,6 +16,12 @@ use crate::support::mesh::{MESH, READY_MAX, SMALL, SOON};
 const FIRST_ROW_MAX: Duration = Duration::from_secs(60);
 /// An ordered end: ingest drains, then the store stops.
 const GONE_MAX: Duration = Duration::from_secs(180);
+
+/// The end of a trial whose namespace is deleted: half of its grace period, and some looks of
+/// Kubernetes that are five seconds apart.
+const NAMESPACE_MAX: Duration = Duration::from_secs(60);
+/// Writes to a namespace that takes nothing more.
+const REFUSED_MAX: usize = 10;
 
 /// Claims and credentials that are there of the mesh.
 async fn kept(bed: &Bed) -> Result<(usize, usize)> {
@@ -95,5 +102,30 @@ async fn a_trial_with_the_embedded_store_accepts_and_tells() -> Result<()> {
     bed.wait("the pulse to be told", SOON, async || {
         Ok((bed.read("trial").await?.len() == 1).then_some(()))
     })
-    .await
+    .await?;
+    let took = goes_with_its_namespace(&bed).await?;
+    println!("\n| a trial gone with its namespace | {:.1} s | 60 s |", took.as_secs_f64());
+    Ok(())
+}
+
+/// Nobody deletes the mesh: Kubernetes does, and the operator must not hold it up. How long it
+/// takes.
+async fn goes_with_its_namespace(bed: &Bed) -> Result<Duration> {
+    let from = bed.cluster.writes()?.len();
+    bed.kubectl(&["delete", "namespace", &bed.namespace, "--wait=false"])?;
+    let deleted = Instant::now();
+    let namespaces: Api<Namespace> = Api::all(bed.client.clone());
+    bed.wait("the namespace's end", NAMESPACE_MAX, async || {
+        Ok(namespaces.get_opt(&bed.namespace).await?.is_none().then_some(()))
+    })
+    .await?;
+    let took = deleted.elapsed();
+    let writes = bed.cluster.writes()?.split_off(from);
+    let refused = writes.iter().filter(|write| {
+        write["objectRef"]["namespace"] == *bed.namespace && write["responseStatus"]["code"] == 403
+    });
+    let refused: Vec<String> = refused.map(|write| write["objectRef"].to_string()).collect();
+    // One for each of its objects that goes before it does.
+    ensure!(refused.len() <= REFUSED_MAX, "{} writes were refused: {refused:#?}", refused.len());
+    Ok(took)
 }

@@ -2,6 +2,7 @@
 //! Helm, pulses are posted from pods, rows are read from the database. Ignored unless
 //! `cargo xtask test cluster` runs them, which starts the cluster that they share.
 
+mod charts;
 mod definitions;
 mod ingest;
 mod life;

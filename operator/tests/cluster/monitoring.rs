@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kube::Api;
-use kube::api::DynamicObject;
 use pulsemesh_operator::mesh::names;
 use pulsemesh_operator::mesh::object::Kind;
 
@@ -21,10 +19,8 @@ async fn monitors_come_with_their_kinds_and_a_mesh_is_ready_without_them() -> Re
     let definitions = bed.cluster.components().join("definitions").display().to_string();
     bed.kubectl(&["apply", "--server-side", "-f", &definitions])?;
     for kind in [Kind::ServiceMonitor, Kind::PrometheusRule] {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(bed.client.clone(), &bed.namespace, &kind.resource());
         bed.wait(&format!("{kind:?}"), NOTICED_MAX, async || {
-            api.get_opt(&names::ingest(MESH)).await.map_err(Into::into)
+            bed.object(kind, &names::ingest(MESH)).await
         })
         .await?;
     }

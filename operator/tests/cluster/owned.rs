@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kube::Api;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy};
 use pulsemesh_operator::mesh::names;
@@ -16,16 +15,13 @@ use crate::support::mesh::{MESH, READY_MAX, SOON};
 /// One changed child: time until it is back.
 const BACK_MAX: Duration = Duration::from_secs(1);
 
-fn api(bed: &Bed, kind: Kind) -> Api<DynamicObject> {
-    Api::namespaced_with(bed.client.clone(), &bed.namespace, &kind.resource())
-}
-
 /// All that the mesh has, of every kind that the cluster knows.
 async fn owned(bed: &Bed) -> Result<Vec<(Kind, DynamicObject)>> {
     let list = ListParams::default().labels(&names::all_of(MESH));
     let mut owned = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_optional()) {
-        let found = api(bed, kind).list(&list).await.with_context(|| format!("list {kind:?}"))?;
+        let found =
+            bed.dynamic(kind).list(&list).await.with_context(|| format!("list {kind:?}"))?;
         owned.extend(found.into_iter().map(|object| (kind, object)));
     }
     Ok(owned)
@@ -39,7 +35,7 @@ async fn each_deleted_object_is_back_within_a_second() -> Result<()> {
     ensure!(owned.len() >= 8, "only {} objects", owned.len());
     let mut slowest = Duration::ZERO;
     for (kind, object) in &owned {
-        let (api, name) = (api(&bed, *kind), object.name_any());
+        let (api, name) = (bed.dynamic(*kind), object.name_any());
         // Pods of a workload go with it, but it is gone at once.
         let background = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
@@ -64,7 +60,7 @@ async fn each_deleted_object_is_back_within_a_second() -> Result<()> {
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn a_changed_object_is_changed_back_within_a_second() -> Result<()> {
     let bed = Bed::shared().await?;
-    let (api, name) = (api(&bed, Kind::Service), names::ingest(MESH));
+    let (api, name) = (bed.dynamic(Kind::Service), names::ingest(MESH));
     let patch = json!({"spec": {"selector": {"app.kubernetes.io/component": "nobody"}}});
     api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     let changed = Instant::now();

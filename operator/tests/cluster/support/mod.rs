@@ -3,7 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod mesh;
-mod operators;
+pub(crate) mod operators;
 pub(crate) mod rows;
 mod wait;
 
@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
+use kube::api::DynamicObject;
 use kube::{Api, Client, Resource};
+use pulsemesh_operator::mesh::object::Kind;
 use serde::de::DeserializeOwned;
 use xtask::kube::Cluster;
 
@@ -60,13 +62,14 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Installs the operator by its chart with these values, or changes it to them; waits until
-    /// it is ready.
+    /// Installs the operator by its chart with these values alone, or changes it to them; waits
+    /// until it is ready.
     pub(crate) fn install(&self, values: &[&str]) -> Result<()> {
         self.apply(&restricted(SYSTEM))?;
         let chart = root().join("charts/pulsemesh-operator").display().to_string();
         let fixed = ["upgrade", "--install", OPERATOR, &chart, "--namespace", SYSTEM];
-        let wait = ["--take-ownership", "--wait", "--timeout", "2m"];
+        // Without values of its own an upgrade would keep those of the release before.
+        let wait = ["--reset-values", "--take-ownership", "--wait", "--timeout", "2m"];
         let sets = values.iter().flat_map(|value| ["--set", *value]);
         let arguments: Vec<&str> = fixed.into_iter().chain(wait).chain(sets).collect();
         self.run("helm", &arguments, None).with_context(|| self.dump())?;
@@ -93,7 +96,23 @@ impl Bed {
         self.run("kubectl", &[&namespace, arguments].concat(), None)
     }
 
-    /// The same in the operator's namespace.
+    /// Runs `helm` in the namespace; returns what it prints.
+    pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let namespace = ["--namespace", &self.namespace];
+        self.run("helm", &[&namespace, arguments].concat(), None).with_context(|| self.dump())
+    }
+
+    /// An object of a kind that the operator makes, if it is there.
+    pub(crate) async fn object(&self, kind: Kind, name: &str) -> Result<Option<DynamicObject>> {
+        self.dynamic(kind).get_opt(name).await.with_context(|| format!("get {kind:?} {name}"))
+    }
+
+    /// All objects of a kind that the operator makes in the namespace.
+    pub(crate) fn dynamic(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+    }
+
+    /// Runs `kubectl` in the operator's namespace.
     pub(crate) fn kubectl_system(&self, arguments: &[&str]) -> Result<String> {
         self.run("kubectl", &[&["--namespace", SYSTEM], arguments].concat(), None)
     }
@@ -142,6 +161,12 @@ fn run(mut command: Command, input: Option<&str>) -> Result<(bool, String, Strin
     let output = child.wait_with_output().context("wait for a command")?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
+}
+
+/// Whether the tests are told to take their time.
+#[allow(clippy::disallowed_methods, reason = "a test has no flags")]
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("PULSEMESH_LONG").is_some()
 }
 
 /// The repository's root.

@@ -1,14 +1,24 @@
-//! The operators that run, and which of them leads.
+//! The operators that run, which of them leads, and what the machine sees of them.
 
-use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Resource, ResourceExt};
+
+use serde_json::Value;
 
 use super::mesh::SOON;
 use super::{Bed, OPERATOR, SYSTEM};
+
+/// Without a write: looks at what is not at rest are seconds apart.
+const REST: Duration = Duration::from_secs(5);
 
 impl Bed {
     /// All objects of a kind in the operator's namespace.
@@ -48,4 +58,74 @@ impl Bed {
         })
         .await
     }
+
+    /// What operators have written since there were so many writes in all: beside their Lease, and
+    /// but for namespaces that other tests have left, whose meshes are on their way out.
+    pub(crate) fn writes_of_operators(&self, from: usize) -> Result<Vec<Value>> {
+        let user = format!("system:serviceaccount:{SYSTEM}:");
+        let own = [self.namespace.as_str(), SYSTEM];
+        let mut writes = self.cluster.writes()?.split_off(from);
+        writes.retain(|write| {
+            let name = write["user"]["username"].as_str().unwrap_or_default();
+            let object = &write["objectRef"];
+            let is_own = object["namespace"].as_str().is_none_or(|it| own.contains(&it));
+            name.starts_with(&user) && object["resource"] != "leases" && is_own
+        });
+        Ok(writes)
+    }
+
+    /// Waits until operators have written nothing for a while; how many writes there were in all.
+    pub(crate) async fn wait_no_writes(&self, at_most: Duration) -> Result<usize> {
+        let mut from = self.cluster.writes()?.len();
+        self.wait("the operator to rest", at_most, async || {
+            tokio::time::sleep(REST).await;
+            let now = self.cluster.writes()?.len();
+            let is_quiet = self.writes_of_operators(from)?.is_empty();
+            from = now;
+            Ok(is_quiet.then_some(now))
+        })
+        .await
+    }
+
+    /// Ends all operators by the kernel, without a pod's orderly end; others come in their place.
+    pub(crate) async fn kill_operators(&self) -> Result<()> {
+        for process in processes()? {
+            let pid = process.file_name().context("a process without a number")?;
+            // It may have ended since.
+            let _ = Command::new("kill").arg("-KILL").arg(pid).status().context("run kill")?;
+        }
+        // A pod that is deleted is made anew at once; a container waits longer each time.
+        let all = ListParams::default().labels("app.kubernetes.io/name=pulsemesh-operator");
+        let at_once = DeleteParams::default().grace_period(0);
+        self.system::<Pod>().delete_collection(&at_once, &all).await.context("delete operators")?;
+        Ok(())
+    }
+}
+
+/// Memory of the largest operator, in bytes: its own, and with the clean pages of its program.
+pub(crate) fn memory_of_operators() -> Result<(u64, u64)> {
+    let mut largest = (0, 0);
+    for process in processes()? {
+        largest = largest.max((memory(&process, "RssAnon:")?, memory(&process, "VmRSS:")?));
+    }
+    ensure!(largest.0 > 0, "no operator runs");
+    Ok(largest)
+}
+
+/// Processes of operators, as the machine sees them.
+fn processes() -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir("/proc").context("list processes")?;
+    let is_operator = |path: &PathBuf| {
+        let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).next() == Some(b"/pulsemesh-operator")
+    };
+    Ok(entries.flatten().map(|entry| entry.path()).filter(is_operator).collect())
+}
+
+/// Bytes of a process by this line of its status.
+fn memory(process: &Path, name: &str) -> Result<u64> {
+    let status = fs::read_to_string(process.join("status")).context("read a status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.with_context(|| format!("the status has no {name}"))?.trim().parse::<u64>()? * 1024)
 }
