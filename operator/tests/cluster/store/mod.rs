@@ -102,7 +102,7 @@ async fn keeps_what_was_accepted_while_the_store_was_down(bed: &Bed) -> Result<(
         Ok((!pods.values().any(is_ready)).then_some(()))
     })
     .await?;
-    bed.apply_mesh(&spec(3, "60m", ", settings: {batch-size: '999'}"))?;
+    bed.apply_mesh(&spec(3, "60m", ", batch: {size: 999}"))?;
     bed.wait_store(3, NODES_MAX).await?;
     bed.wait_ready(NODES_MAX).await?;
     let posted = posting.stop().await?;
