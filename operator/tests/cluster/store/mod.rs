@@ -1,6 +1,8 @@
 //! A store of three nodes: it rolls, loses a node, grows and shrinks, while pulses are posted. No
 //! request fails, and every accepted pulse is a row at the end.
 
+mod killed;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,18 +19,36 @@ const RATE: u32 = 20;
 /// Nodes come one after the other, each within a minute or two on two cores.
 const NODES_MAX: Duration = Duration::from_secs(900);
 
-fn spec(nodes: i32, cpu: &str, ingest: &str) -> String {
-    format!(
-        "  ingest: {{replicas: 2, resources: {{requests: {{cpu: 10m}}}}{ingest}}}
+/// What differs between meshes of these tests.
+struct Spec<'a> {
+    nodes: i32,
+    copies: i32,
+    /// A change of it rolls the store.
+    cpu: &'a str,
+    /// More fields of ingest.
+    ingest: &'a str,
+}
+
+impl Spec<'_> {
+    fn text(&self) -> String {
+        let Self { nodes, copies, cpu, ingest } = self;
+        format!(
+            "  ingest: {{replicas: 2, resources: {{requests: {{cpu: 10m}}}}{ingest}}}
   store:
     cassandra:
       nodes: {nodes}
-      replicationFactor: 3
+      replicationFactor: {copies}
       storage: {{size: 1Gi}}
       heap: 512Mi
       resources: {{requests: {{cpu: {cpu}, memory: 1Gi}}}}
 "
-    )
+        )
+    }
+}
+
+/// With three copies of each row, so that one node may be away.
+fn spec(nodes: i32, cpu: &str, ingest: &str) -> String {
+    Spec { nodes, copies: 3, cpu, ingest }.text()
 }
 
 /// One test: a store of three nodes takes minutes to start.
