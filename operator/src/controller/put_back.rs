@@ -24,29 +24,34 @@ use crate::nodes::{NodeRef, Nodes, View};
 
 /// A turn with nodes; other looks wait for theirs until it is dropped.
 pub(super) type NodesTurn<'a> = Option<SemaphorePermit<'a>>;
+/// A turn of a look that keeps what it has read; ends before nodes are asked.
+pub(super) type LookTurn<'a> = Option<SemaphorePermit<'a>>;
 /// What nodes say, by pod.
 type Views = BTreeMap<String, Result<View, String>>;
 
 impl<N: Nodes> Worker<N> {
     /// Asks the store's nodes and adds what they say; what was read is read again where it has
     /// changed meanwhile. `None` where the mesh itself has, so that a new look is due.
-    pub(super) async fn with_views(
-        &self,
+    pub(super) async fn with_views<'a>(
+        &'a self,
         seen: Seen,
+        turn: LookTurn<'a>,
         look: &Look<'_>,
-    ) -> Result<Option<(Seen, NodesTurn<'_>)>, ReconcileError> {
+    ) -> Result<Option<(Seen, LookTurn<'a>, NodesTurn<'a>)>, ReconcileError> {
         let nodes = nodes_of(&seen);
         if nodes.is_empty() {
-            return Ok(Some((seen, None)));
+            return Ok(Some((seen, turn, None)));
         }
         self.put_back(&seen, look).await?;
         let free = self.turns.nodes.try_acquire().ok();
         // A look that waits for its turn does not keep what it has read.
         let seen = Some(seen).filter(|_| free.is_some());
+        // From here on what is kept is bounded by the turns with nodes.
+        drop(turn);
         let (uids, nodes): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
         let pods: Vec<_> = nodes.iter().map(|node| node.pod.clone()).zip(uids).collect();
         let asked = self.beside(look, self.ask(free, nodes, look)).await;
-        let (turn, views) = match asked {
+        let (nodes_turn, views) = match asked {
             Ok(said) => said,
             Err(End::Changed) => return Ok(None),
             Err(End::NamespaceEnds) => return Err(ReconcileError::NamespaceEnds),
@@ -57,7 +62,7 @@ impl<N: Nodes> Worker<N> {
         };
         Ok(seen.map(|mut seen| {
             seen.observed.views = views_of_same(views, &pods, &seen.observed);
-            (seen, turn)
+            (seen, None, nodes_turn)
         }))
     }
 
@@ -107,6 +112,12 @@ impl<N: Nodes> Worker<N> {
                 () = done.notified() => return,
                 () = sleep(GATHER) => {}
             }
+            // This look may have a turn itself, until what is slow is done.
+            let _turn = tokio::select! {
+                biased;
+                () = done.notified() => return,
+                turn = self.turns.looks.acquire() => turn,
+            };
             let seen = match self.in_turn(Box::pin(self.read_again(look))).await {
                 Ok(Some(seen)) => seen,
                 Ok(None) => return look.end(End::Changed),

@@ -15,6 +15,7 @@ use serde_json::json;
 use tracing::debug;
 
 use super::news;
+use super::put_back::LookTurn;
 use super::under_way::Look;
 use super::worker::{Next, ReconcileError, Worker, chain};
 use crate::apply::{self, Applied, ApplyError};
@@ -64,32 +65,40 @@ impl<N: Nodes> Worker<N> {
     /// One look.
     pub(super) async fn look(&self, namespace: &str, name: &str) -> Result<Next, ReconcileError> {
         let look = self.under_way.begin(namespace, name);
+        let turn = self.turns.looks.acquire().await.ok();
         let read = self.in_turn(Box::pin(async {
             let read = dereference::mesh(&self.client, namespace, name).await;
             read.map_err(ReconcileError::Read)
         }));
         match read.await? {
             None => Ok(Next::Gone),
-            Some(DeserializeGuard(Ok(mesh))) => match Box::pin(self.look_at(mesh, &look)).await {
-                Err(error @ ReconcileError::NamespaceEnds) => {
-                    debug!(namespace, name, %error, "leave a mesh as it is");
-                    Ok(Next::In(NAMESPACE_ENDS))
+            Some(DeserializeGuard(Ok(mesh))) => {
+                match Box::pin(self.look_at(mesh, turn, &look)).await {
+                    Err(error @ ReconcileError::NamespaceEnds) => {
+                        debug!(namespace, name, %error, "leave a mesh as it is");
+                        Ok(Next::In(NAMESPACE_ENDS))
+                    }
+                    looked => looked,
                 }
-                looked => looked,
-            },
+            }
             Some(DeserializeGuard(Err(invalid))) => {
                 self.in_turn(Box::pin(self.invalid(&invalid.metadata, &invalid.error))).await
             }
         }
     }
 
-    async fn look_at(&self, mesh: PulseMesh, look: &Look<'_>) -> Result<Next, ReconcileError> {
+    async fn look_at<'a>(
+        &'a self,
+        mesh: PulseMesh,
+        turn: LookTurn<'a>,
+        look: &Look<'_>,
+    ) -> Result<Next, ReconcileError> {
         let is_going = mesh.metadata.deletion_timestamp.is_some();
         let seen = self.in_turn(Box::pin(self.see(mesh))).await?;
         if is_going {
             return self.in_turn(Box::pin(self.see_off(&seen))).await;
         }
-        let Some((seen, _turn)) = Box::pin(self.with_views(seen, look)).await? else {
+        let Some((seen, _turn, _nodes)) = Box::pin(self.with_views(seen, turn, look)).await? else {
             return Ok(Next::In(Duration::ZERO));
         };
         let work = match &seen.plan {

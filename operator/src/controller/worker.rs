@@ -76,6 +76,9 @@ pub(super) enum Next {
 /// How many looks do the same at once. Apart, so that nodes that hang hold up no objects.
 #[derive(Debug)]
 pub(super) struct Turns {
+    /// For looks that have read objects and ask no nodes: each keeps up to some hundred kilobytes
+    /// to its end. Without it, all meshes at once would be read before the first is written.
+    pub(super) looks: Semaphore,
     /// For requests to the API server, which end soon.
     pub(super) requests: Semaphore,
     /// For what is asked of nodes, which may take half a minute.
@@ -86,7 +89,8 @@ impl Turns {
     /// So many looks that read and write objects at once.
     pub(super) fn new(concurrency: u16) -> Self {
         let (requests, nodes) = (concurrency.into(), NODE_LOOKS_MAX);
-        Self { requests: Semaphore::new(requests), nodes: Semaphore::new(nodes) }
+        let [looks, requests, nodes] = [requests, requests, nodes].map(Semaphore::new);
+        Self { looks, requests, nodes }
     }
 }
 

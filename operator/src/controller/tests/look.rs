@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use super::ring::Ring;
@@ -93,6 +95,27 @@ async fn a_mesh_is_made_and_then_nothing_is_written() {
     let requests = api.take_requests();
     assert!(requests.iter().all(|request| request.starts_with("GET")), "{requests:?}");
     assert!(requests.len() <= 16, "{}: {requests:?}", requests.len());
+}
+
+#[tokio::test]
+async fn of_many_meshes_few_are_read_before_the_first_is_made() {
+    let api = FakeApi::default();
+    let names: Vec<String> = (0..20).map(|number| format!("mesh-{number}")).collect();
+    names.iter().for_each(|name| api.put("pulsemeshes", external(name)));
+    let worker = worker(&api, Ring::of(&api));
+    let looks = names.iter().map(|name| Box::pin(worker.look(NAMESPACE, name)));
+    let looked: Vec<_> = looks.collect::<FuturesUnordered<_>>().collect().await;
+    assert!(looked.iter().all(Result::is_ok), "{looked:?}");
+    let (mut under_way, mut most) = (0_usize, 0);
+    for request in api.take_requests() {
+        if request.starts_with("GET pulsemeshes ") {
+            under_way += 1;
+        } else if request.starts_with("PATCH pulsemeshes/status ") {
+            under_way -= 1;
+        }
+        most = most.max(under_way);
+    }
+    assert_eq!(most, 2, "as many as may act at once");
 }
 
 #[tokio::test]
