@@ -6,6 +6,7 @@ mod charts;
 mod definitions;
 mod ingest;
 mod life;
+mod many;
 mod monitoring;
 mod operator;
 mod owned;

@@ -18,12 +18,13 @@ pub(super) fn programs() -> Result<Step> {
     Ok(Step::program("programs", &own, "cluster build").within(40))
 }
 
-/// What only `--long` and `cargo xtask test cluster` try: a store of three nodes that rolls, loses
-/// a node, grows and shrinks takes as long as all else together.
-pub(super) const LONG: &str = "store::";
+/// What only `--long` and `cargo xtask test cluster` try: stores of several nodes that roll, lose
+/// a node, grow and shrink, and hundreds of meshes, take longer than all else together.
+pub(super) const LONG: &[&str] = &["store::", "many::"];
 
-/// The tests whose names hold one of the words, without a word all; none that hold `skipped`.
-pub(super) fn step(words: &[&str], skipped: Option<&str>) -> Result<Step> {
+/// The tests whose names hold one of the words, without a word all; none that hold one of
+/// `skipped`.
+pub(super) fn step(words: &[&str], skipped: &[&str]) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?.display().to_string();
     let mut step = Step::program("cluster", "/bin/sh", "-c").within(60);
     step.arguments.extend([script(words, skipped), "sh".to_owned(), own]);
@@ -31,12 +32,12 @@ pub(super) fn step(words: &[&str], skipped: Option<&str>) -> Result<Step> {
 }
 
 /// What is missing is told before anything is built.
-fn script(words: &[&str], skipped: Option<&str>) -> String {
+fn script(words: &[&str], skipped: &[&str]) -> String {
     let cargo = env!("CARGO");
     // No test's name holds a quote.
     let quoted = |word: &&str| format!(" '{}'", word.replace('\'', ""));
     let words: String = words.iter().map(quoted).collect();
-    let skipped = skipped.map(|word| format!(" --skip{}", quoted(&word))).unwrap_or_default();
+    let skipped: String = skipped.iter().map(|word| format!(" --skip{}", quoted(word))).collect();
     format!(
         "set -e\n\
          \"$1\" cluster check\n\
@@ -56,9 +57,10 @@ mod tests {
 
     #[test]
     fn words_narrow_the_tests() {
-        let narrowed = script(&["re'fused", "life"], None);
+        let narrowed = script(&["re'fused", "life"], &[]);
         assert!(narrowed.contains("--nocapture 'refused' 'life'\n"), "{narrowed}");
-        assert!(script(&[], None).contains("--nocapture\n"));
-        assert!(script(&[], Some("store::")).contains("--nocapture --skip 'store::'\n"));
+        assert!(script(&[], &[]).contains("--nocapture\n"));
+        let skipped = script(&[], &["store::", "many::"]);
+        assert!(skipped.contains("--nocapture --skip 'store::' --skip 'many::'\n"), "{skipped}");
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
 
 /// Lanes of a phase run side by side; the next phase begins when all have ended.
 fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
+    let too_long = if options.long { &[] } else { cluster::LONG };
     let all = vec![
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
@@ -67,7 +68,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
-        vec![vec![cluster_tests(&[], (!options.long).then_some(cluster::LONG), options.long)?]],
+        vec![vec![cluster_tests(&[], too_long, options.long)?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
     let all = if options.without_cluster { without_cluster(all) } else { all };
@@ -76,10 +77,10 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
     }
     if let Some(word) = filter.strip_prefix("cluster::") {
-        return Ok(vec![vec![vec![cluster_tests(&[word], None, options.long)?]]]);
+        return Ok(vec![vec![vec![cluster_tests(&[word], &[], options.long)?]]]);
     }
     if filter == "cluster" {
-        return Ok(vec![vec![vec![cluster_tests(&[], None, options.long)?]]]);
+        return Ok(vec![vec![vec![cluster_tests(&[], &[], options.long)?]]]);
     }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
@@ -134,7 +135,7 @@ fn database_tests(word: &str, long: bool) -> Result<Step> {
     Ok(if long { step.with("PULSEMESH_LONG", 1) } else { step })
 }
 
-fn cluster_tests(words: &[&str], skipped: Option<&str>, long: bool) -> Result<Step> {
+fn cluster_tests(words: &[&str], skipped: &[&str], long: bool) -> Result<Step> {
     let step = cluster::step(words, skipped)?;
     Ok(if long { step.with("PULSEMESH_LONG", 1).within(120) } else { step })
 }
