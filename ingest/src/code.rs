@@ -86,6 +86,14 @@ codes! {
     /// The pulse was logged, and a required sink could not store it.
     DeadLettered = "dead_lettered", 422, "The pulse was kept as a dead letter";
 
+    // The request is not allowed.
+    /// Tenants are configured, and the request has no key.
+    NoApiKey = "no_api_key", 401, "The request has no API key";
+    /// The key is none that is known.
+    UnknownApiKey = "unknown_api_key", 401, "The API key is not known";
+    /// The key does not allow this.
+    NotPermitted = "not_permitted", 403, "The API key does not allow this";
+
     // The request is wrong.
     /// No such path.
     NotFound = "not_found", 404, "There is no such resource";

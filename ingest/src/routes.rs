@@ -1,6 +1,7 @@
 //! Which path and method means what. A pure function with a golden table; knows no server.
 
 use crate::pulse::Shape;
+use crate::tenant::Permission;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,18 @@ pub enum Action<'p> {
     Metrics,
     /// Whether the process serves.
     Health,
+}
+
+impl Action<'_> {
+    /// What a caller must be allowed; `None`: whoever comes is answered.
+    pub const fn needs(&self) -> Option<Permission> {
+        Some(match self {
+            Self::Submit(_) => Permission::Write,
+            Self::Pulses | Self::Pulse(_) | Self::Counts => Permission::Read,
+            Self::Metrics => Permission::Process,
+            Self::Health => return None,
+        })
+    }
 }
 
 /// A row of the route table, as the metrics name it.
