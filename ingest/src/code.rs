@@ -85,11 +85,18 @@ codes! {
     KeyInFlight = "key_in_flight", 409, "A request with the same key is in flight";
     /// The pulse was logged, and a required sink could not store it.
     DeadLettered = "dead_lettered", 422, "The pulse was kept as a dead letter";
-
     /// The dead letter is on its way to its sink.
     LetterInReplay = "letter_in_replay", 409, "The dead letter is being replayed";
     /// The replay has ended: it can't be paused, resumed or cancelled.
     ReplayEnded = "replay_ended", 409, "The replay has ended";
+
+    // The request is not allowed.
+    /// Tenants are configured, and the request has no key.
+    NoApiKey = "no_api_key", 401, "The request has no API key";
+    /// The key is none that is known.
+    UnknownApiKey = "unknown_api_key", 401, "The API key is not known";
+    /// The key does not allow this.
+    NotPermitted = "not_permitted", 403, "The API key does not allow this";
 
     // The request is wrong.
     /// No such path.

@@ -21,4 +21,5 @@ pub mod settings;
 pub mod sink;
 pub mod store;
 pub mod submission;
+pub mod tenant;
 pub mod text;

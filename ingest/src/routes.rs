@@ -1,6 +1,7 @@
 //! Which path and method means what. A pure function with a golden table; knows no server.
 
 use crate::pulse::Shape;
+use crate::tenant::Permission;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,20 @@ impl LetterAction<'_> {
     /// Whether it only looks.
     pub const fn reads(&self) -> bool {
         matches!(self, Self::List | Self::Groups | Self::Show(_) | Self::Replays | Self::Replay(_))
+    }
+}
+
+impl Action<'_> {
+    /// What a caller must be allowed; `None`: whoever comes is answered.
+    pub const fn needs(&self) -> Option<Permission> {
+        Some(match self {
+            Self::Submit(_) => Permission::Write,
+            Self::Pulses | Self::Pulse(_) | Self::Counts => Permission::Read,
+            Self::Letters(action) if action.reads() => Permission::Read,
+            Self::Letters(_) => Permission::Admin,
+            Self::Metrics => Permission::Process,
+            Self::Health => return None,
+        })
     }
 }
 
@@ -326,6 +341,17 @@ mod tests {
         for (method, path, endpoint, action) in TABLE {
             let expected = Route { endpoint: *endpoint, action: *action };
             assert_eq!(find(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_read_sees_dead_letters_and_an_admin_alone_moves_them() {
+        for (method, path, _, action) in TABLE {
+            let Ok(Action::Letters(letters)) = action else { continue };
+            let needs = find(method, path).action.ok().and_then(|action| action.needs());
+            let looks = matches!(*method, "GET" | "HEAD");
+            let wanted = if looks { Permission::Read } else { Permission::Admin };
+            assert_eq!((needs, letters.reads()), (Some(wanted), looks), "{method} {path}");
         }
     }
 

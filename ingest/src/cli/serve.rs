@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::sink::SinkState;
 use crate::store::Store;
 use crate::submission::{Ack, Intake};
+use crate::tenant::Tenants;
 
 use super::command::VERSION;
 use super::{EXIT_AT_ONCE, EXIT_FAILED, EXIT_OK, assemble};
@@ -101,6 +102,7 @@ async fn serve(
     let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
+        tenants: Arc::new(Tenants::open()),
         http: metrics.http.clone(),
         registry: Arc::new(registry),
         phases: watch::Sender::new(Phase::Serve),
@@ -151,6 +153,7 @@ fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 /// What runs.
 struct Serving {
     ingestor: Ingestor,
+    tenants: Arc<Tenants>,
     http: HttpMetrics,
     registry: Arc<Registry>,
     phases: watch::Sender<Phase>,
@@ -182,6 +185,7 @@ impl Serving {
         let registry = Arc::clone(&self.registry);
         let app = App {
             intake: Arc::new(self.ingestor.clone()),
+            tenants: Arc::clone(&self.tenants),
             metrics: self.http.clone(),
             exposition: Arc::new(move || exposition(&registry)),
         };

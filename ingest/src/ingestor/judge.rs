@@ -68,6 +68,7 @@ pub(super) fn judge(
     frames: &mut Vec<u8>,
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
+    let tenant = &*submission.tenant.name;
     let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
     let mut builder = FrameBuilder::new(frames, &envelope);
@@ -84,9 +85,9 @@ pub(super) fn judge(
                 None
             }
             Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(submission.tenant, &pulse, event_time_ms, decoded.raw);
+                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
                 let key = submission.idempotency_key;
-                match Names::of(submission.tenant, &pulse, key, place_matters.then_some(index)) {
+                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
                     None => {
                         let id = new_id(rules.now_us);
                         if builder.is_full() {
@@ -162,7 +163,7 @@ pub(super) fn frame_named<'n>(
 
 fn envelope<'a>(rules: Rules<'_>, submission: &Submission<'a>) -> Envelope<'a> {
     Envelope {
-        tenant: submission.tenant,
+        tenant: &submission.tenant.name,
         shape: submission.shape,
         received_at_us: rules.now_us,
         trace: submission.trace,

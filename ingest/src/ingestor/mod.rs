@@ -34,15 +34,13 @@ use crate::sink::drain::{Drains, SinkLedger};
 use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
+use crate::tenant::Tenant;
 
 use judge::{Judged, Named, Rules, judge};
 use named::{Logged, Sofar};
 
 pub use builder::{IngestorBuilder, LogBounds, Overflow};
 pub use start::StartError;
-
-/// The tenant of all pulses as long as none are configured.
-pub const DEFAULT_TENANT: &str = "default";
 
 /// How long closing waits for writes in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +75,8 @@ struct Parts {
     metrics: Arc<Metrics>,
     clock: Clock,
     retention_ms: i64,
+    /// Whose pulses are that come from within the process.
+    default_tenant: Tenant,
     stored_timeout: Duration,
     /// Of each level, in the order of the levels.
     accepted: [Counter; 3],
@@ -138,7 +138,7 @@ impl Ingestor {
             body.push(b'\n');
         }
         let submission = Submission {
-            tenant: DEFAULT_TENANT,
+            tenant: &self.parts.default_tenant,
             shape: Shape::Pulse,
             format: Format::Lines,
             body: &body,
@@ -278,7 +278,7 @@ impl Parts {
             if judged.framed == 0 {
                 return Ok((judged, None));
             }
-            let placed = self.place(submission.tenant, level, frames, judged.framed)?;
+            let placed = self.place(&submission.tenant.name, level, frames, judged.framed)?;
             Ok((judged, Some(placed)))
         })
     }
@@ -297,7 +297,7 @@ impl Parts {
             self.submit_named(rules, submission, named, &mut sofar).await?;
         }
         if sofar.receipt.ack == Ack::Stored {
-            self.stored(submission.tenant, &mut sofar).await?;
+            self.stored(&submission.tenant.name, &mut sofar).await?;
         }
         sofar.receipt.errors.sort_by_key(|error| error.index);
         Ok(sofar.receipt)
@@ -323,19 +323,19 @@ impl Parts {
 }
 
 impl Intake for Ingestor {
-    fn admit(&self, tenant: &str, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
+    fn admit(&self, tenant: &Tenant, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
         let parts = &*self.parts;
         if parts.closing.load(Ordering::Relaxed) {
             return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
         }
-        let level = parts.levels.choose(ack)?;
+        let level = parts.levels.choose(ack, tenant.ack_highest)?;
         if level == Ack::Memory {
             return Ok(());
         }
         if let Some(refusal) = parts.log.refusal() {
             return Err(parts.refusal_of(refusal));
         }
-        parts.admit_to_log(tenant, bytes)
+        parts.admit_to_log(&tenant.name, bytes)
     }
 
     async fn submit(&self, submission: Submission<'_>) -> Result<Receipt, Refusal> {
@@ -343,7 +343,7 @@ impl Intake for Ingestor {
         if parts.closing.load(Ordering::Relaxed) {
             return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
         }
-        let level = parts.levels.choose(submission.ack)?;
+        let level = parts.levels.choose(submission.ack, submission.tenant.ack_highest)?;
         let rules = parts.rules();
         let (judged, placed) = parts.take(rules, &submission, level)?;
         let numbers = match placed {

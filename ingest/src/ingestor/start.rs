@@ -22,6 +22,7 @@ use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{self, DrainParts, DrainSettings, Drains, Need};
 use crate::submission::Ack;
+use crate::tenant::{DEFAULT_TENANT, Tenant};
 
 use super::{Ingestor, IngestorBuilder, Parts};
 
@@ -104,6 +105,7 @@ impl Ingestor {
             sinks: builder.sinks.into_iter().map(|sink| sink.sink).collect(),
             metrics: builder.metrics,
             clock: builder.clock,
+            default_tenant: Tenant::unlimited(DEFAULT_TENANT),
             retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),
             stored_timeout: builder.stored_timeout,
             accepted,

@@ -1,8 +1,8 @@
 //! The whole path of a pulse, on real files, into sinks that do as they are told.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -11,11 +11,14 @@ use super::*;
 use crate::sink::{Batch, RowFault, Sink, SinkError, Written};
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
 use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
+use crate::tenant::DEFAULT_TENANT;
 
 const TAKES: u8 = 0;
 const STUCK: u8 = 1;
 const REFUSES_ROWS: u8 = 2;
 const REFUSES_BAD: u8 = 3;
+
+static TENANT: LazyLock<Tenant> = LazyLock::new(|| Tenant::unlimited(DEFAULT_TENANT));
 
 /// A memory store that can be told to hang, or to refuse every row or those of a service `bad`.
 /// Each row is to be spread in another way.
@@ -97,7 +100,7 @@ fn started(directory: &Path, mode: u8) -> (Ingestor, Arc<Scripted>) {
 
 fn submission<'a>(body: &'a str, key: Option<&'a str>, ack: Ack) -> Submission<'a> {
     Submission {
-        tenant: DEFAULT_TENANT,
+        tenant: &TENANT,
         shape: Shape::Pulse,
         format: Format::Json,
         body: body.as_bytes(),

@@ -16,6 +16,8 @@ const MESSAGE_BYTES_MAX: usize = 512;
 /// Longest time that an answer asks a client to stay away, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
+/// How a client that gave no key, or none that is known, can give one (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"pulsemesh\"";
 const PROBLEM_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/errors.md#");
 
 /// How an answer's body is to be read.
@@ -53,12 +55,21 @@ pub struct Answer {
     pub retry_after_s: Option<u64>,
     /// `Allow`.
     pub allow: Option<&'static str>,
+    /// `WWW-Authenticate`.
+    pub authenticate: Option<&'static str>,
 }
 
 impl Answer {
     /// A JSON answer.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, media: Media::Json, body, retry_after_s: None, allow: None }
+        Self {
+            status,
+            media: Media::Json,
+            body,
+            retry_after_s: None,
+            allow: None,
+            authenticate: None,
+        }
     }
 
     /// A problem document. A status that asks to come back later gets a `Retry-After`: the
@@ -73,6 +84,7 @@ impl Answer {
             body,
             retry_after_s: retry_after_s(reject.code, retry_after, jitter),
             allow: None,
+            authenticate: (status == 401).then_some(CHALLENGE),
         }
     }
 

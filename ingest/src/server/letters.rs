@@ -20,8 +20,8 @@ use crate::routes::LetterAction;
 use crate::sink::dead_letter::{Filter, Held};
 use crate::sink::replay::{Actor, Order, Replay, ReplayError, Replays, Steer};
 use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
+use crate::tenant::Tenant;
 
-use super::TENANT;
 use super::body::{self, Body};
 use super::budget::Reservation;
 use super::exchange::{Exchange, Expired};
@@ -102,7 +102,7 @@ async fn run<I: Intake>(
     if !matches!(action, LetterAction::List) {
         query::none(query)?;
     }
-    let tenant = TENANT.to_owned();
+    let tenant = call.caller.tenant.name.to_string();
     match action {
         LetterAction::List => {
             let page = asked::page(&tenant, query)?;
@@ -134,7 +134,7 @@ async fn run<I: Intake>(
             let replay = replays.get(&tenant, asked::id(segment)?).ok_or(Code::NotFound)?;
             Ok(Answer::json(200, asked::replay_json(&replay)).into())
         }
-        action => change(shared, exchange, (action, replays), whole).await,
+        action => change(shared, exchange, (action, replays), (call, whole)).await,
     }
 }
 
@@ -143,9 +143,10 @@ async fn change<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
     (action, replays): (LetterAction<'_>, Replays),
-    whole: &[u8],
+    (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    let (tenant, key) = (TENANT.to_owned(), None::<String>);
+    // Keys have no names yet.
+    let (tenant, key) = (call.caller.tenant.name.to_string(), None::<String>);
     let steering = |segment: &str, steer| Ok::<_, Refusal>((asked::id(segment)?, steer));
     let (id, steer) = match action {
         LetterAction::Discard(segment) => {
@@ -160,7 +161,7 @@ async fn change<I: Intake>(
         LetterAction::ReplayOne(segment) => {
             let id = asked::id(segment)?;
             if !whole.is_empty() {
-                return edit(shared, exchange, (replays, id), whole).await;
+                return edit(shared, exchange, (replays, id), (call, whole)).await;
             }
             let filter = Filter::of(&tenant);
             let order = Order { filter, only: Some(id), dry_run: false, rate: None, by: key };
@@ -208,21 +209,22 @@ async fn edit<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
     (replays, letter): (Replays, Uuid),
-    whole: &[u8],
+    (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    let find =
-        move |replays: &Replays| replays.letter(TENANT, letter)?.ok_or(ReplayError::NotFound);
+    let tenant = Arc::clone(&call.caller.tenant);
+    let name = Arc::clone(&tenant.name);
+    let find = move |replays: &Replays| replays.letter(&name, letter)?.ok_or(ReplayError::NotFound);
     let held = exchange.limit(aside_on(shared, replays.clone(), find)).await;
     let held = held.map_err(|Expired| Code::TimedOut)??;
     let (body, from) = edited(&held, letter, whole)?;
     exchange.work(shared.settings.handler_timeout);
-    let receipt = submit(shared, exchange, &body).await?;
+    let receipt = submit(shared, exchange, (&tenant, &body)).await?;
     if let Some(error) = receipt.errors.first() {
         return Err(error.reject.clone().into());
     }
     let id = receipt.ids.first().copied().flatten();
     let discard = move |replays: &Replays| {
-        let actor = Actor { tenant: TENANT, key: None };
+        let actor = Actor { tenant: &tenant.name, key: None };
         match replays.discard(actor, letter, true) {
             // The same edit was here before.
             Ok(()) | Err(ReplayError::NotFound) => {}
@@ -257,10 +259,10 @@ fn edited(held: &Held, letter: Uuid, whole: &[u8]) -> Result<(Vec<u8>, Option<Uu
 async fn submit<I: Intake>(
     shared: &Shared<I>,
     exchange: &Exchange,
-    body: &[u8],
+    (tenant, body): (&Tenant, &[u8]),
 ) -> Result<Receipt, Refusal> {
     let mut submission = Submission {
-        tenant: TENANT,
+        tenant,
         shape: Shape::Pulse,
         format: Format::Json,
         body,

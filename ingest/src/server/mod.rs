@@ -32,9 +32,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::ingestor::DEFAULT_TENANT as TENANT;
 use crate::metrics::HttpMetrics;
 use crate::submission::Intake;
+use crate::tenant::Tenants;
 
 use service::Shared;
 use thread::Serving;
@@ -62,6 +62,8 @@ pub enum Phase {
 pub struct App<I> {
     /// Takes pulses, and knows the store to ask.
     pub intake: Arc<I>,
+    /// Who may do what.
+    pub tenants: Arc<Tenants>,
     /// Of requests.
     pub metrics: HttpMetrics,
     /// Writes all metrics in the text format; called for each `GET /metrics`.

@@ -5,6 +5,7 @@ mod crash;
 mod endpoints;
 mod full;
 mod hostile;
+mod letters;
 mod log_tools;
 mod metrics;
 mod query;

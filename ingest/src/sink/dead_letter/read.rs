@@ -95,14 +95,12 @@ impl DeadLetters {
     ) -> io::Result<LetterPage> {
         let segments = self.segments(|number| after.is_none_or(|after| number <= after.segment));
         let mut page = LetterPage::default();
-        let mut looked_through = 0;
-        for number in segments.into_iter().rev() {
+        for (looked_through, number) in segments.into_iter().rev().enumerate() {
             if looked_through == SEGMENTS_A_CALL_MAX {
                 // Everything of this segment is still to come.
                 page.next = Some(LetterPlace { segment: number, offset: u32::MAX });
                 return Ok(page);
             }
-            looked_through += 1;
             let snapshot = self.snapshot(number)?;
             for (offset, body) in snapshot.records().rev() {
                 let place = LetterPlace { segment: number, offset };

@@ -13,7 +13,7 @@ pub(crate) enum Fate {
     /// It leaves.
     Leaves(Leaving),
     /// It stays: tried again, it failed as this one says.
-    Fails(Letter),
+    Fails(Box<Letter>),
 }
 
 /// A letter and what has become of it.

@@ -165,7 +165,7 @@ fn fails(held: &Held, code: &str) -> Settled {
         history,
         ..held.letter.clone()
     };
-    Settled { held: held.clone(), fate: Fate::Fails(tried) }
+    Settled { held: held.clone(), fate: Fate::Fails(Box::new(tried)) }
 }
 
 fn main_log() -> LogId {

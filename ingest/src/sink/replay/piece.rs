@@ -128,7 +128,7 @@ async fn settle(
     let taken = settled.len() as u64;
     for tried in outcome.failed {
         if let Some(held) = letters.remove(&tried.seq) {
-            settled.push(Settled { held, fate: Fate::Fails(tried) });
+            settled.push(Settled { held, fate: Fate::Fails(Box::new(tried)) });
         }
     }
     let failed = settled.len() as u64 - taken;
