@@ -85,10 +85,6 @@ codes! {
     KeyInFlight = "key_in_flight", 409, "A request with the same key is in flight";
     /// The pulse was logged, and a required sink could not store it.
     DeadLettered = "dead_lettered", 422, "The pulse was kept as a dead letter";
-    /// The dead letter is on its way to its sink.
-    LetterInReplay = "letter_in_replay", 409, "The dead letter is being replayed";
-    /// The replay has ended: it can't be paused, resumed or cancelled.
-    ReplayEnded = "replay_ended", 409, "The replay has ended";
 
     // The request is not allowed.
     /// Tenants are configured, and the request has no key.
@@ -131,6 +127,10 @@ codes! {
     BodyTimeout = "body_timeout", 408, "The body did not arrive in time";
     /// The connection ended within the body.
     BodyIncomplete = "body_incomplete", 400, "The body ended early";
+    /// The dead letter is on its way to its sink.
+    LetterInReplay = "letter_in_replay", 409, "The dead letter is being replayed";
+    /// The replay has ended: it can't be paused, resumed or cancelled.
+    ReplayEnded = "replay_ended", 409, "The replay has ended";
 
     // The request was fine; we can't serve it now.
     /// As many replays as there may be have not ended.

@@ -42,7 +42,7 @@ impl Forgotten {
     }
 
     fn add(&mut self, left: &[LeftOf]) {
-        for of in left {
+        for of in left.iter().filter(|of| !of.in_memory) {
             let known = |known: &&mut LeftOf| known.sink == of.sink && known.log == of.log;
             match self.left.iter_mut().find(known) {
                 Some(known) => known.left.add(&of.left),

@@ -42,6 +42,8 @@ pub(super) struct LeftOf {
     pub(super) sink: String,
     #[serde(with = "crate::sink::dead_letter::uuid_text")]
     pub(super) log: uuid::Uuid,
+    /// Whether only memory held them: no later run counts by that log.
+    pub(super) in_memory: bool,
     #[serde(flatten)]
     pub(super) left: Left,
 }
@@ -105,7 +107,8 @@ impl Marks {
             Some(of) => of.left.count(leaving),
             None => {
                 let (sink, log) = (letter.sink.clone(), letter.log.0);
-                let mut of = LeftOf { sink, log, left: Left::default() };
+                let in_memory = letter.in_memory;
+                let mut of = LeftOf { sink, log, in_memory, left: Left::default() };
                 of.left.count(leaving);
                 self.left.push(of);
             }

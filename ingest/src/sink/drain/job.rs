@@ -226,10 +226,11 @@ impl Job {
         Ok(())
     }
 
-    /// A failure counts against a row only if the sink has taken others since its last one.
+    /// A failure counts against a row only if the sink has taken others since its last one; that
+    /// of a dead letter always, which stays what it is.
     fn count_failure(&self, row: &mut Alone) {
         let successes = self.drain.successes.load(Ordering::Relaxed);
-        if successes > row.successes {
+        if successes > row.successes || matches!(self.ends, Ends::Replay(_)) {
             row.failures += 1;
             row.successes = successes;
         }

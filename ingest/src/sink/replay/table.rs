@@ -19,11 +19,13 @@ use super::job::{Order, Phase, Replay};
 
 const KIND: Kind = Kind { magic: 0x5052_4D50, version: 1, bytes_max: 64 << 20 };
 const FILE: &str = "replays";
-/// Replays that are remembered; beyond, the one that ended first is forgotten. The audit file
-/// tells of more.
+/// Replays that are remembered; beyond, the one that ended first is forgotten, of the same tenant
+/// where there is one. The audit file tells of more.
 const REPLAYS_MAX: usize = 100;
 /// Replays that have not ended; each may hold a piece of letters in the file.
-const OPEN_MAX: usize = 16;
+const OPEN_MAX: usize = 64;
+/// Those of one tenant.
+const OPEN_OF_TENANT_MAX: usize = 4;
 
 /// What is on disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,14 +76,19 @@ impl Table {
     /// Adds a replay of letters before `end`; `None`: too many have not ended.
     pub(super) fn add(&self, order: Order, letters: u64, end: LetterPlace) -> Option<Replay> {
         let mut saved = self.lock();
-        let open = saved.replays.iter().filter(|replay| !replay.phase.is_ended()).count();
-        if open >= OPEN_MAX {
+        let of_tenant = |replay: &Replay| replay.order.filter.tenant == order.filter.tenant;
+        let open = || saved.replays.iter().filter(|replay| !replay.phase.is_ended());
+        if open().count() >= OPEN_MAX
+            || open().filter(|replay| of_tenant(replay)).count() >= OPEN_OF_TENANT_MAX
+        {
             return None;
         }
-        if saved.replays.len() >= REPLAYS_MAX
-            && let Some(oldest) = saved.replays.iter().position(|replay| replay.phase.is_ended())
-        {
-            saved.replays.remove(oldest);
+        if saved.replays.len() >= REPLAYS_MAX {
+            let ended = |replay: &Replay| replay.phase.is_ended();
+            let own = saved.replays.iter().position(|replay| ended(replay) && of_tenant(replay));
+            if let Some(oldest) = own.or_else(|| saved.replays.iter().position(ended)) {
+                saved.replays.remove(oldest);
+            }
         }
         let replay = Replay {
             id: Uuid::now_v7(),
