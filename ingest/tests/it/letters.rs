@@ -44,9 +44,8 @@ impl Refusing {
         let numbers: Vec<_> = (0..letters).collect();
         for numbers in numbers.chunks(5_000) {
             let event = |number: &usize| {
-                format!(
-                    r#"{{"service":"{service}","kind":"refused","event_id":"{service}-{number}","value":{number}}}"#
-                )
+                let id = format!("{service}-{number}");
+                json!({"service": service, "kind": "refused", "event_id": id}).to_string()
             };
             let body = numbers.iter().map(event).collect::<Vec<_>>().join("\n");
             let response = client.send(&Request::lines("/pulse", body))?;

@@ -179,7 +179,7 @@ impl DeadLetters {
             let snapshot = self.snapshot(segment)?;
             for (offset, body) in snapshot.records() {
                 let place = LetterPlace { segment, offset };
-                if places.contains(&place)
+                if places.binary_search(&place).is_ok()
                     && let Some(letter) = snapshot.letter(offset, body)
                 {
                     found.push(Held { place, letter });

@@ -398,3 +398,49 @@ fn marks_survive_failing_writes_and_power_losses_and_no_letter_comes_back() {
         }
     }
 }
+
+/// A sealed segment as the first version wrote it, put together here from its description alone.
+fn first_version(abouts: &[String], frame: &[u8]) -> Vec<u8> {
+    let with_crc = |mut bytes: Vec<u8>| {
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    };
+    let word = |number: u32| number.to_le_bytes().to_vec();
+    let mut bytes = with_crc([word(0x4C44_4D50), word(1)].concat());
+    for about in abouts {
+        let body = [word(about.len() as u32), about.clone().into_bytes(), frame.to_vec()].concat();
+        let crc = crc32c::crc32c(&body);
+        bytes.extend(with_crc([word(0x5244_4D50), word(body.len() as u32), word(crc)].concat()));
+        bytes.extend(body);
+    }
+    bytes
+}
+
+#[test]
+fn letters_of_the_first_version_are_read_moved_and_given_back() {
+    let about = |seq: u64| {
+        format!(
+            r#"{{"tenant":"a","sink":"main","log":"{}","in_memory":false,"seq":{seq},"code":"bad",
+            "stage":"write","message":"no","attempts":1,"first_at_us":5,"last_at_us":5,
+            "history":[{{"at_us":5,"rows":1,"message":"no"}}]}}"#,
+            Uuid::from_u128(1)
+        )
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let abouts: Vec<_> = (0..4).map(about).collect();
+    let bytes = first_version(&abouts, &letter(7).frame);
+    std::fs::write(dir.path().join("letters-0000000000000003.pmdl"), &bytes).expect("written");
+    let letters = open(dir.path());
+    let mut held = places(&letters);
+    held.sort_by_key(|held| held.place);
+    assert_eq!(held.iter().map(|held| held.letter.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(held[0].letter.record().expect("a pulse").entry.raw, b"7");
+    let gone: Vec<_> = held[..3].iter().map(|held| leaves(held, Leaving::Replayed)).collect();
+    assert_eq!(letters.settle(&gone).expect("noted"), 3);
+    assert!(letters.compact(&|_, _, _| true).expect("made smaller") > 0);
+    let letters = open(dir.path());
+    assert_eq!(places(&letters).iter().map(Held::id).collect::<Vec<_>>(), [held[3].id()]);
+    letters.append(&[letter(9)]).expect("kept");
+    assert_eq!(places(&letters)[0].place.segment, 4, "numbers go on");
+}

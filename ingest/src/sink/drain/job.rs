@@ -164,14 +164,14 @@ impl Job {
                     pieces.push_front(self.bury_faults(piece, faults).await);
                 }
                 Err(SinkError::Unknown(_) | SinkError::RowFaults(_)) if piece.batch.len() == 1 => {
-                    self.stay()?;
+                    self.search_on()?;
                     let mut row = Alone { piece, failures: 0, successes: start };
                     self.count_failure(&mut row);
                     alone.push(row);
                 }
                 Err(error) => {
                     if !matches!(error, SinkError::TooLarge) {
-                        self.stay()?;
+                        self.search_on()?;
                     }
                     piece.split_onto(&mut pieces);
                 }
@@ -217,7 +217,7 @@ impl Job {
                     let message = row.piece.history.last_message();
                     self.bury(vec![self.letter(&row.piece, 0, "write_failed", &message)]).await;
                 } else {
-                    self.stay()?;
+                    self.search_on()?;
                     left.push(row);
                 }
             }
@@ -370,6 +370,15 @@ impl Job {
             last_at_us: last.back().map_or(first_at_us, |attempt| attempt.at_us),
             history: last.into(),
             frame: record.map_or_else(Vec::new, |record| Letter::frame_of(&record)),
+        }
+    }
+
+    /// Whether to look on for the row that is at fault. A search in dead letters ends by itself,
+    /// and whoever halted them wants to know how they ended.
+    fn search_on(&self) -> Result<(), Abandoned> {
+        match &self.ends {
+            Ends::Replay(_) if !self.drain.stopping.load(Ordering::Relaxed) => Ok(()),
+            _ => self.stay(),
         }
     }
 

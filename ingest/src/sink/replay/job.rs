@@ -125,14 +125,19 @@ impl Replay {
         matches!(self.phase, Phase::Running | Phase::Cancelling)
     }
 
-    /// The letters on their way have ended.
-    pub(crate) fn landed(&mut self, now_us: i64) {
-        let Some(flight) = self.in_flight.take() else { return };
-        self.move_on(flight.next, flight.looked_at, now_us);
+    /// The letters on their way have ended; whether it ends with them.
+    pub(crate) fn landed(&mut self, now_us: i64) -> bool {
+        let Some(flight) = self.in_flight.take() else { return false };
+        self.move_on(flight.next, flight.looked_at, now_us)
     }
 
-    /// Goes on behind `next`; without one it has come to its end.
-    pub(crate) fn move_on(&mut self, next: Option<LetterPlace>, looked_at: u64, now_us: i64) {
+    /// Goes on behind `next`; without one it has come to its end. Returns whether it ends.
+    pub(crate) fn move_on(
+        &mut self,
+        next: Option<LetterPlace>,
+        looked_at: u64,
+        now_us: i64,
+    ) -> bool {
         self.looked_at += looked_at;
         if next.is_some() {
             self.done = next;
@@ -145,5 +150,6 @@ impl Replay {
         if let Some(phase) = ends {
             (self.phase, self.ended_at_us) = (phase, Some(now_us));
         }
+        ends.is_some()
     }
 }

@@ -15,9 +15,9 @@ use crate::sink::dead_letter::{Fate, Held, Leaving, LetterPlace, Settled};
 use crate::sink::drain::job::{Ends, Job, Outcome, Tried};
 use crate::sink::drain::sink_drain::SinkDrain;
 
-use super::Desk;
 use super::job::Replay;
 use super::runner::blocking;
+use super::{Desk, Phase};
 
 /// How long a sink that could not sync is left alone.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ async fn write_to(
     let tried = Tried::new(desk.table.log());
     *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((replay.id, Arc::clone(&tried)));
-    if desk.table.get(replay.id).is_some_and(|now| now.phase != replay.phase) {
-        // It was steered before this could be halted.
+    if desk.table.get(replay.id).is_none_or(|now| now.phase != Phase::Running) {
+        // It was told to end: its sink is asked once, not until it is back.
         desk.halt(replay.id);
     }
     let job = Job {

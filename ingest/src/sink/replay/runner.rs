@@ -63,7 +63,7 @@ pub(super) async fn run(desk: Arc<Desk>) {
             }
             Err(error) => {
                 tracing::error!(replay = %turn, %error, "replay waits for the disk");
-                not_before.insert(turn, Instant::now() + DISK_WAIT);
+                sleep(DISK_WAIT).await;
             }
         }
         desk.changed.notify_waiters();
@@ -81,12 +81,13 @@ async fn step(desk: &Arc<Desk>, replay: Replay) -> io::Result<u64> {
         None => {
             let taken = replay.clone();
             match blocking(desk, move |desk| take(desk, &taken)).await? {
-                Some(held) => held,
-                None => return end(desk, id).await,
+                Taken::Letters(held) => held,
+                Taken::Nothing { ended } => return keep(desk, id, ended).await,
             }
         }
     };
     let Some(replay) = desk.table.get(id) else { return Ok(0) };
+    let mut ended = false;
     if replay.in_flight.is_some() {
         give_way(desk, &held).await;
         super::piece::write(desk, &replay, held).await?;
@@ -98,19 +99,20 @@ async fn step(desk: &Arc<Desk>, replay: Replay) -> io::Result<u64> {
             let all = flight.is_some_and(|flight| flight.places.iter().all(Option::is_none));
             all.then(|| replay.landed(now_us()))
         });
-        if landed.flatten().is_none() {
+        match landed.flatten() {
+            Some(landed) => ended = landed,
             // It was halted. One that is to end asks its sink again, not at once.
-            sleep(GIVE_WAY_LOOK).await;
+            None => sleep(GIVE_WAY_LOOK).await,
         }
     }
-    end(desk, id).await
+    keep(desk, id, ended).await
 }
 
-/// Keeps that a replay has ended, or how far it is if it does not go on.
-async fn end(desk: &Arc<Desk>, id: Uuid) -> io::Result<u64> {
+/// Keeps that a replay has ended here, or how far it is if it does not go on.
+async fn keep(desk: &Arc<Desk>, id: Uuid, ended: bool) -> io::Result<u64> {
     let Some(replay) = desk.table.get(id) else { return Ok(0) };
     let matched = replay.counts.matched;
-    if replay.phase.is_ended() {
+    if ended {
         let action =
             if replay.phase == Phase::Cancelled { "replay_cancelled" } else { "replay_completed" };
         blocking(desk, move |desk| {
@@ -124,9 +126,17 @@ async fn end(desk: &Arc<Desk>, id: Uuid) -> io::Result<u64> {
     Ok(matched)
 }
 
-/// Takes the next letters of a replay, numbered and kept as being on their way; `None`: there
-/// was nothing to be written.
-fn take(desk: &Desk, replay: &Replay) -> io::Result<Option<Vec<Held>>> {
+/// What was taken for a replay.
+enum Taken {
+    Letters(Vec<Held>),
+    /// There was nothing to be written; `ended`: and that was the end of it.
+    Nothing {
+        ended: bool,
+    },
+}
+
+/// Takes the next letters of a replay, numbered and kept as being on their way.
+fn take(desk: &Desk, replay: &Replay) -> io::Result<Taken> {
     let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
     let page = look(desk, replay)?;
     let writes = !replay.order.dry_run && !page.letters.is_empty();
@@ -134,7 +144,7 @@ fn take(desk: &Desk, replay: &Replay) -> io::Result<Option<Vec<Held>>> {
     let LetterPage { letters, looked_at, next } = page;
     let taken = desk.table.change(replay.id, |replay| {
         if replay.phase != Phase::Running {
-            return false;
+            return Some(false);
         }
         replay.counts.matched += letters.len() as u64;
         let room = SAMPLE_MAX.saturating_sub(replay.sample.len());
@@ -142,13 +152,12 @@ fn take(desk: &Desk, replay: &Replay) -> io::Result<Option<Vec<Held>>> {
         if writes {
             let places = letters.iter().map(|held| Some(held.place)).collect();
             replay.in_flight = Some(InFlight { first_seq, places, next, looked_at });
-        } else {
-            replay.move_on(next, looked_at, now_us());
+            return None;
         }
-        writes
+        Some(replay.move_on(next, looked_at, now_us()))
     });
-    if taken != Some(true) {
-        return Ok(None);
+    if let Some(ended) = taken.unwrap_or(Some(false)) {
+        return Ok(Taken::Nothing { ended });
     }
     if let Err(error) = desk.table.save() {
         // The sink has got nothing: as if they had not been taken.
@@ -161,7 +170,7 @@ fn take(desk: &Desk, replay: &Replay) -> io::Result<Option<Vec<Held>>> {
         });
         return Err(error);
     }
-    Ok(Some(letters))
+    Ok(Taken::Letters(letters))
 }
 
 fn look(desk: &Desk, replay: &Replay) -> io::Result<LetterPage> {
