@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pulsemesh_runtime::units;
-use serde::de::Error;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Options, Spanned};
 use thiserror::Error;
@@ -75,7 +75,7 @@ impl fmt::Display for FileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    tenants: Vec<TenantText>,
+    tenants: Reading,
 }
 
 #[derive(Deserialize)]
@@ -167,7 +167,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
             let message = message.split(" at line ").next().unwrap_or_default().to_owned();
             FileError { path: name.to_owned(), problems: vec![Problem { line, message }] }
         })?;
-    let count = document.tenants.len();
+    let Reading { table, mut problems, count } = document.tenants;
     if count == 0 {
         let how = "names no tenant: nobody could do anything; without --tenants there is one \
                    open tenant";
@@ -176,13 +176,11 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
     if count > TENANTS_MAX {
         return Err(whole(name, format!("names {count} tenants; at most {TENANTS_MAX} fit")));
     }
-    let mut reading = Reading::default();
-    document.tenants.into_iter().for_each(|tenant| reading.take(tenant));
-    if reading.problems.is_empty() {
-        return Ok(reading.table);
+    if problems.is_empty() {
+        return Ok(table);
     }
-    reading.problems.truncate(PROBLEMS_MAX);
-    Err(FileError { path: name.to_owned(), problems: reading.problems })
+    problems.truncate(PROBLEMS_MAX);
+    Err(FileError { path: name.to_owned(), problems })
 }
 
 fn whole(name: &str, message: impl Into<String>) -> FileError {
@@ -208,6 +206,36 @@ fn options() -> Options {
 struct Reading {
     table: Table,
     problems: Vec<Problem>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Reading {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Tenants)
+    }
+}
+
+/// Takes tenants as they come: all their text at once would be several times the table.
+struct Tenants;
+
+impl<'de> Visitor<'de> for Tenants {
+    type Value = Reading;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of tenants")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Reading, A::Error> {
+        let mut reading = Reading::default();
+        while let Some(tenant) = list.next_element()? {
+            reading.count += 1;
+            // More than fit are counted, and refused as a whole.
+            if reading.count <= TENANTS_MAX {
+                reading.take(tenant);
+            }
+        }
+        Ok(reading)
+    }
 }
 
 impl Reading {

@@ -102,7 +102,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_would_be_right() {
     for (text, message) in [
         ("", "end of input"),
         ("tenants: []", "names no tenant"),
-        ("tenants: {a: 1}", "sequence"),
+        ("tenants: {a: 1}", "sequence start"),
         ("tenant: []", "unknown field `tenant`"),
         ("tenants:\n- name: [", ""),
         ("\u{0}", ""),

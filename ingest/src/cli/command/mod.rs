@@ -83,7 +83,8 @@ enum TenantCommand {
         #[arg(long, value_name = "NAME", default_value = "main")]
         name: String,
         /// What it allows: send pulses, ask for them, both, or both and to operate
-        #[arg(long, value_name = "KIND", default_value = "write", value_parser = KEY_KINDS.to_vec())]
+        #[arg(long, value_name = "KIND", value_parser = KEY_KINDS.to_vec())]
+        #[arg(default_value = "write")]
         kind: String,
     },
 }
