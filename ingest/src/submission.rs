@@ -139,6 +139,12 @@ pub trait Intake: Send + Sync + 'static {
         submission: Submission<'_>,
     ) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 
+    /// What a thread with many submissions runs beside them, so that waking them costs little.
+    /// Never resolves; stays on its thread.
+    fn attend(&self) -> impl Future<Output = ()> + 'static {
+        std::future::pending()
+    }
+
     /// The id that was accepted under an idempotency key within the window, if there is one.
     fn id_of_key(&self, tenant: &str, key: &str) -> impl Future<Output = Option<Uuid>> + Send;
 

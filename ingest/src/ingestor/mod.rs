@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
-use crate::log::{AppendError, DataDirLock, Log};
+use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
@@ -361,6 +361,10 @@ impl Intake for Ingestor {
         }
         parts.count(&receipt);
         Ok(receipt)
+    }
+
+    fn attend(&self) -> impl Future<Output = ()> + 'static {
+        courier()
     }
 
     async fn id_of_key(&self, tenant: &str, key: &str) -> Option<Uuid> {

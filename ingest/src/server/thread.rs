@@ -122,6 +122,9 @@ impl<I: Intake> Thread<I> {
         let mut end = Instant::now() + FAR;
         let mut accepting = true;
         self.enter(*inbox.phases.borrow_and_update());
+        // Owns it: it ends with the thread.
+        let mut attendant = JoinSet::new();
+        attendant.spawn_local(self.local.shared.app.intake.attend());
         while accepting || !self.connections.is_empty() {
             tokio::select! {
                 arrival = inbox.arrivals.recv(), if accepting => match arrival {
