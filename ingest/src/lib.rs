@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod probe;
 pub mod pulse;
 pub mod query;
+pub mod reload;
 pub mod reservation;
 pub mod response;
 pub mod routes;

@@ -2,7 +2,7 @@
 //! it. Labels are words from this program or names from its settings, never from a request.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -78,6 +78,22 @@ pub struct LeftLabels {
     pub how: &'static str,
 }
 
+/// Label of files that are read while the process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabels {
+    /// `tenants` or `tls`.
+    pub files: &'static str,
+}
+
+/// Label of files and how reading them again ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadLabels {
+    /// `tenants` or `tls`.
+    pub files: &'static str,
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
 type Buckets = fn() -> Histogram;
 
 /// A gauge of a count.
@@ -96,6 +112,8 @@ pub struct Metrics {
     pub sinks: SinkMetrics,
     /// Of the memory buffer and the reservations.
     pub held: HeldMetrics,
+    /// Of files that are read while the process runs.
+    pub reloads: ReloadMetrics,
 }
 
 impl Metrics {
@@ -108,6 +126,7 @@ impl Metrics {
             log: LogMetrics::register(registry),
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
+            reloads: ReloadMetrics::register(registry),
         }
     }
 }
@@ -127,6 +146,8 @@ pub struct HttpMetrics {
     pub connections_evicted: Counter,
     /// `pulsemesh_request_bytes_in_flight`
     pub bytes_in_flight: Level,
+    /// `pulsemesh_tls_handshakes_failed_total`
+    pub handshakes_failed: Counter,
 }
 
 impl HttpMetrics {
@@ -138,6 +159,7 @@ impl HttpMetrics {
             connections_refused: Counter::default(),
             connections_evicted: Counter::default(),
             bytes_in_flight: Level::default(),
+            handshakes_failed: Counter::default(),
         };
         registry.register("requests", "Requests answered", metrics.requests.clone());
         registry.register_with_unit(
@@ -161,6 +183,11 @@ impl HttpMetrics {
             "request_bytes_in_flight",
             "Bytes reserved for bodies of requests that are not answered",
             metrics.bytes_in_flight.clone(),
+        );
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections that did not come to be encrypted",
+            metrics.handshakes_failed.clone(),
         );
         metrics
     }
@@ -394,6 +421,36 @@ impl HeldMetrics {
             "Ids and keys reserved against repeats",
             metrics.reservations.clone(),
         );
+        metrics
+    }
+}
+
+/// Of files that are read while the process runs.
+#[derive(Debug, Clone, Default)]
+pub struct ReloadMetrics {
+    /// `pulsemesh_reloads_total{files,result}`
+    pub reloads: Family<ReloadLabels, Counter>,
+    /// `pulsemesh_reload_good_timestamp_seconds{files}`
+    pub good_at: Family<FileLabels, Gauge<f64, AtomicU64>>,
+    /// `pulsemesh_tenants`
+    pub tenants: Level,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "reloads",
+            "Times that changed files were read again",
+            metrics.reloads.clone(),
+        );
+        registry.register_with_unit(
+            "reload_good_timestamp",
+            "When files were last read and could be used, since 1970",
+            Unit::Seconds,
+            metrics.good_at.clone(),
+        );
+        registry.register("tenants", "Tenants of the file", metrics.tenants.clone());
         metrics
     }
 }

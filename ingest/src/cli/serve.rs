@@ -18,6 +18,8 @@ use tracing::{error, info, warn};
 
 use crate::ingestor::Ingestor;
 use crate::metrics::{HttpMetrics, Metrics};
+use crate::reload::Reload;
+use crate::server::tls::Tls;
 use crate::server::{self, App, Phase};
 use crate::settings::Settings;
 use crate::sink::SinkState;
@@ -99,10 +101,12 @@ async fn serve(
     let mut registry = Registry::default();
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
+    let access = assemble::access(&settings.access, &metrics.reloads)?;
     let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
-        tenants: Arc::new(Tenants::open()),
+        tenants: access.tenants,
+        tls: access.tls,
         http: metrics.http.clone(),
         registry: Arc::new(registry),
         phases: watch::Sender::new(Phase::Serve),
@@ -114,11 +118,14 @@ async fn serve(
         admin_listen = %probes.local_addr()?,
         data_dir = %settings.storage.data_dir.display(),
         ack = settings.ack.default.as_str(),
+        tenants = settings.access.tenants.is_some(),
+        tls = settings.access.tls.is_some(),
         backlog_pulses = ingestor.backlog_pulses(),
         version = %VERSION,
         "listening"
     );
     let mut tasks = parts.start(clients, probes, &settings)?;
+    parts.follow(access.reloads, &mut tasks);
     let failed = tokio::select! {
         () = stop.requested() => false,
         ended = tasks.next_ended() => {
@@ -154,6 +161,7 @@ fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 struct Serving {
     ingestor: Ingestor,
     tenants: Arc<Tenants>,
+    tls: Option<Arc<Tls>>,
     http: HttpMetrics,
     registry: Arc<Registry>,
     phases: watch::Sender<Phase>,
@@ -186,6 +194,7 @@ impl Serving {
         let app = App {
             intake: Arc::new(self.ingestor.clone()),
             tenants: Arc::clone(&self.tenants),
+            tls: self.tls.clone(),
             metrics: self.http.clone(),
             exposition: Arc::new(move || exposition(&registry)),
         };
@@ -194,6 +203,15 @@ impl Serving {
             server::serve(clients, server, app, phases).await.map_err(anyhow::Error::from)
         });
         Ok(tasks)
+    }
+
+    /// Reads files again when they change, until the very end: nothing else may end unasked.
+    fn follow(&self, reloads: Vec<(&'static str, Reload)>, tasks: &mut Tasks) {
+        for (name, reload) in reloads {
+            let mut finished = self.finished.subscribe();
+            let ended = async move { drop(finished.wait_for(|finished| *finished).await) };
+            tasks.spawn(name, reload.follow(ended));
+        }
     }
 
     fn readiness(&self, needs_store: bool) -> impl Fn() -> Vec<Check> + Send + Sync + 'static {

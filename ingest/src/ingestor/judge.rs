@@ -15,6 +15,7 @@ use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
 /// What judging needs beside the request.
@@ -71,6 +72,7 @@ pub(super) fn judge(
     let tenant = &*submission.tenant.name;
     let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
+    let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
     for (index, decoded) in decoder.by_ref().enumerate() {
@@ -101,7 +103,7 @@ pub(super) fn judge(
                             kind: &pulse.kind,
                             key: None,
                             body_hash: None,
-                            raw: decoded.raw,
+                            raw: enrichment.apply(decoded.raw),
                         });
                         Some(id)
                     }
@@ -138,6 +140,7 @@ pub(super) fn frame_named<'n>(
     frames: &mut Vec<u8>,
 ) -> u64 {
     let envelope = envelope(rules, submission);
+    let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
@@ -155,7 +158,7 @@ pub(super) fn frame_named<'n>(
             kind: &pulse.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
-            raw,
+            raw: enrichment.apply(raw),
         });
     }
     builder.finish()

@@ -2,6 +2,7 @@
 //! the path runs through. Knows neither HTTP nor settings files.
 
 mod builder;
+mod enrich;
 mod identity;
 mod judge;
 mod named;

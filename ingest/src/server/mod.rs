@@ -19,6 +19,7 @@ mod socket;
 mod submit;
 mod table;
 mod thread;
+pub mod tls;
 
 use std::fmt;
 use std::io;
@@ -38,6 +39,7 @@ use crate::tenant::Tenants;
 
 use service::Shared;
 use thread::Serving;
+use tls::Tls;
 
 pub use accept::{bind, connections_bound};
 pub use settings::ServerSettings;
@@ -64,6 +66,8 @@ pub struct App<I> {
     pub intake: Arc<I>,
     /// Who may do what.
     pub tenants: Arc<Tenants>,
+    /// What connections are encrypted with; `None`: they are not.
+    pub tls: Option<Arc<Tls>>,
     /// Of requests.
     pub metrics: HttpMetrics,
     /// Writes all metrics in the text format; called for each `GET /metrics`.

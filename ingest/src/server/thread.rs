@@ -170,7 +170,9 @@ impl<I: Intake> Thread<I> {
         if arrival.evict {
             if !table.evict() {
                 metrics.connections_refused.inc();
-                if self.refused.len() < REFUSED_LINGERING_MAX {
+                // An answer in the clear means nothing to who expects an encrypted one.
+                let clear = self.local.shared.app.tls.is_none();
+                if clear && self.refused.len() < REFUSED_LINGERING_MAX {
                     self.refused.spawn_local(refusal::refuse(arrival.stream, arrival.permit));
                 }
                 return;

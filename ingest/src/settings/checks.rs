@@ -2,8 +2,9 @@
 
 use crate::pulse::BATCH_EVENTS_MAX;
 
+use super::checks_cassandra::half_a_pair;
 use super::error::Problem;
-use super::table::Values;
+use super::table::{AccessValues, Values};
 use super::{Listen, Settings, StoreChoice, checks_cassandra};
 use pulsemesh_runtime::units::{size_text, time_text};
 
@@ -11,8 +12,16 @@ use pulsemesh_runtime::units::{size_text, time_text};
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
     let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window];
     let mut problems: Vec<_> = rules.iter().filter_map(|rule| rule(settings, values)).collect();
+    problems.extend(encryption(&values.access));
     problems.extend(checks_cassandra::problems(settings, values));
     problems
+}
+
+/// Who names one of these files believes that something is encrypted or proven.
+fn encryption(values: &AccessValues) -> Vec<Problem> {
+    let AccessValues { tls_cert, tls_key, tls_client_ca, tenants: _ } = values;
+    let halves = [(tls_cert, tls_key), (tls_key, tls_cert), (tls_client_ca, tls_cert)];
+    halves.into_iter().filter_map(|(given, missing)| half_a_pair(given, missing)).collect()
 }
 
 fn listeners(settings: &Settings, values: &Values) -> Option<Problem> {

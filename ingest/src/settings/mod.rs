@@ -27,6 +27,7 @@ use std::time::Duration;
 use pulsemesh_runtime::telemetry::LogFormat;
 use scylla::statement::Consistency;
 
+use crate::server;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub repeats: Repeats,
     /// What clients may use.
     pub limits: Limits,
+    /// Who may use it, and how connections are encrypted.
+    pub access: Access,
     /// How it stops.
     pub stop: Stop,
     /// What it tells of itself.
@@ -215,6 +218,15 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time between requests of a connection.
     pub idle_timeout: Duration,
+}
+
+/// Who may use it, and how connections are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The file of tenants; `None`: one open tenant.
+    pub tenants: Option<PathBuf>,
+    /// `None`: in the clear.
+    pub tls: Option<server::tls::TlsFiles>,
 }
 
 /// How it stops.

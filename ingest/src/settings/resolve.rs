@@ -5,18 +5,19 @@ use std::path::PathBuf;
 
 use scylla::statement::Consistency;
 
+use crate::server;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
 use super::checks;
 use super::error::Problem;
 use super::table::{
-    AckValues, CassandraValues, DrainValues, LimitValues, ListenValues, LogValues, RepeatValues,
-    StopValues, StorageValues, TelemetryValues, Values,
+    AccessValues, AckValues, CassandraValues, DrainValues, LimitValues, ListenValues, LogValues,
+    RepeatValues, StopValues, StorageValues, TelemetryValues, Values,
 };
 use super::value::Value;
 use super::{
-    Acks, Buffer, Cassandra, Drain, Limits, Listen, Log, Overflow, Repeats, Settings,
+    Access, Acks, Buffer, Cassandra, Drain, Limits, Listen, Log, Overflow, Repeats, Settings,
     SettingsError, Stop, Storage, StoreChoice, Telemetry,
 };
 use pulsemesh_runtime::telemetry::LogFormat;
@@ -39,8 +40,19 @@ pub(super) fn resolve(values: &Values, warnings: Vec<String>) -> Result<Settings
 }
 
 fn typed(values: &Values) -> Result<Settings, Problem> {
-    let Values { listen, storage, cassandra, ack, log, drain, repeats, limits, stop, telemetry } =
-        values;
+    let Values {
+        listen,
+        storage,
+        cassandra,
+        ack,
+        log,
+        drain,
+        repeats,
+        limits,
+        access,
+        stop,
+        telemetry,
+    } = values;
     Ok(Settings {
         listen: Listen::of(listen)?,
         storage: Storage::of(storage, cassandra)?,
@@ -49,6 +61,7 @@ fn typed(values: &Values) -> Result<Settings, Problem> {
         drain: Drain::of(drain)?,
         repeats: Repeats::of(repeats)?,
         limits: Limits::of(limits)?,
+        access: Access::of(access)?,
         stop: Stop::of(stop)?,
         telemetry: Telemetry::of(telemetry)?,
         warnings: Vec::new(),
@@ -218,6 +231,18 @@ impl Limits {
             header_timeout: header_timeout.time()?,
             body_timeout: body_timeout.time()?,
             idle_timeout: idle_timeout.time()?,
+        })
+    }
+}
+
+impl Access {
+    fn of(values: &AccessValues) -> Result<Self, Problem> {
+        let AccessValues { tenants, tls_cert, tls_key, tls_client_ca } = values;
+        let client_ca = tls_client_ca.optional(Value::path)?;
+        let files = |(certificate, key)| server::tls::TlsFiles { certificate, key, client_ca };
+        Ok(Self {
+            tenants: tenants.optional(Value::path)?,
+            tls: pair(tls_cert, tls_key)?.map(files),
         })
     }
 }

@@ -191,6 +191,20 @@ settings! {
         idle_timeout = "idle-timeout", "PULSEMESH_IDLE_TIMEOUT", CLIENT_TIME, Is("75s");
     }
 
+    access: AccessValues = "Access" {
+        /// YAML file of those who may use it and of their keys' hashes, read again when it changes.
+        tenants = "tenants", "PULSEMESH_TENANTS",
+            Path, Nothing("one open tenant, `default`, that needs no key");
+        /// PEM file of the certificate that clients see, with those that sign it; read again when
+        /// it changes.
+        tls_cert = "tls-cert", "PULSEMESH_TLS_CERT", Path, Nothing("nothing is encrypted");
+        /// PEM file of its key; read again when it changes.
+        tls_key = "tls-key", "PULSEMESH_TLS_KEY", Path, Nothing("nothing is encrypted");
+        /// PEM file of those who sign clients' certificates, which every client then needs.
+        tls_client_ca = "tls-client-ca", "PULSEMESH_TLS_CLIENT_CA",
+            Path, Nothing("clients need no certificate");
+    }
+
     stop: StopValues = "Stop" {
         /// Time to go on accepting after SIGTERM, for load balancers to notice.
         stop_delay = "stop-delay", "PULSEMESH_STOP_DELAY", time(Duration::ZERO, HOUR), Is("0s");

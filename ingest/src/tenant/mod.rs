@@ -2,6 +2,10 @@
 //! that is replaced as a whole and read without a lock. Knows neither HTTP nor files, and never
 //! keeps or tells a key: only its hash.
 
+pub mod file;
+#[cfg(test)]
+mod file_tests;
+pub mod key;
 mod permission;
 mod table;
 

@@ -63,7 +63,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
-        vec![vec![tests(""), charts::step()], vec![clippy()]],
+        vec![vec![tests("", options.long), charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
@@ -83,7 +83,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
     }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
-    Ok(vec![vec![if named.is_empty() { vec![tests(filter)] } else { named }]])
+    Ok(vec![vec![if named.is_empty() { vec![tests(filter, options.long)] } else { named }]])
 }
 
 fn without_cluster(phases: Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
@@ -109,10 +109,11 @@ fn build() -> Step {
     Step::cargo("build", &format!("build {WHOLE} --bins --examples --tests --quiet"))
 }
 
-fn tests(filter: &str) -> Step {
+fn tests(filter: &str, long: bool) -> Step {
     let mut step = Step::cargo("tests", &format!("test {WHOLE} --no-fail-fast"));
     step.arguments.extend((!filter.is_empty()).then(|| filter.to_owned()));
-    step
+    // Of each store; without, as many as every gate can wait for.
+    if long { step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000) } else { step }
 }
 
 fn crash(long: bool) -> Step {

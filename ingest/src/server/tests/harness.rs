@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::metrics::{Metrics, RequestLabels, unregistered};
 use crate::tenant::Tenants;
 
+use super::super::tls::Tls;
 use super::super::{App, Phase, ServeError, ServerSettings, bind, serve};
 use super::fake::FakeIntake;
 
@@ -43,6 +44,14 @@ impl Server {
     }
 
     pub(super) fn start_for(tenants: Tenants, settings: ServerSettings) -> Self {
+        Self::start_with(tenants, None, settings)
+    }
+
+    pub(super) fn start_with(
+        tenants: Tenants,
+        tls: Option<Arc<Tls>>,
+        settings: ServerSettings,
+    ) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let entered = runtime.enter();
@@ -54,6 +63,7 @@ impl Server {
         let app = App {
             intake: Arc::clone(&intake),
             tenants: Arc::new(tenants),
+            tls,
             metrics: metrics.http.clone(),
             exposition: Arc::new(|| "# EOF\n".to_owned()),
         };

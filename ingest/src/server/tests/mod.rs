@@ -6,6 +6,7 @@ mod http2;
 mod keys;
 mod requests;
 mod stopping;
+mod tls;
 
 mod fake;
 mod harness;
