@@ -6,6 +6,7 @@ mod endpoints;
 mod full;
 mod hostile;
 mod isolation;
+mod limits;
 mod log_tools;
 mod metrics;
 mod query;
