@@ -127,8 +127,16 @@ codes! {
     BodyTimeout = "body_timeout", 408, "The body did not arrive in time";
     /// The connection ended within the body.
     BodyIncomplete = "body_incomplete", 400, "The body ended early";
+    /// The dead letter is on its way to its sink.
+    LetterInReplay = "letter_in_replay", 409, "The dead letter is being replayed";
+    /// The replay has ended: it can't be paused, resumed or cancelled.
+    ReplayEnded = "replay_ended", 409, "The replay has ended";
 
     // The request was fine; we can't serve it now.
+    /// As many replays as there may be have not ended.
+    TooManyReplays = "too_many_replays", 429, "Too many replays have not ended";
+    /// The dead letters could not be read or written.
+    DeadLettersFailed = "dead_letters_failed", 503, "The dead letters could not be used";
     /// The tenant holds more than its share of a log that is over half full.
     OverShare = "over_share", 429, "The tenant holds more than its share of the log";
     /// The tenant has sent as many requests as it may for now.

@@ -70,6 +70,15 @@ pub struct WriteLabels {
     pub outcome: &'static str,
 }
 
+/// Label of a sink and how a dead letter of it left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeftLabels {
+    /// The sink's name in the settings.
+    pub sink: String,
+    /// `replayed`, `expired` or `discarded`.
+    pub how: &'static str,
+}
+
 /// Label of files that are read while the process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FileLabels {
@@ -332,6 +341,8 @@ pub struct SinkMetrics {
     pub ledger: ProbeFamily<LedgerLabels, u64>,
     /// `pulsemesh_dead_letter_bytes`
     pub dead_letter_bytes: Level,
+    /// `pulsemesh_dead_letters_left_total{sink,how}`
+    pub letters_left: Family<LeftLabels, Counter>,
 }
 
 impl SinkMetrics {
@@ -345,6 +356,7 @@ impl SinkMetrics {
             writes: Family::default(),
             ledger: ProbeFamily::default(),
             dead_letter_bytes: Level::default(),
+            letters_left: Family::default(),
         };
         registry.register("pulses_stored", "Pulses written by a sink", metrics.stored.clone());
         registry.register(
@@ -375,6 +387,11 @@ impl SinkMetrics {
             "dead_letter_bytes",
             "Bytes of all dead letters",
             metrics.dead_letter_bytes.clone(),
+        );
+        registry.register(
+            "dead_letters_left",
+            "Dead letters that left: taken by their sink, expired, or given up by a person",
+            metrics.letters_left.clone(),
         );
         metrics
     }

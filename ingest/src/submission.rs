@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::code::{Code, Reject};
 use crate::log::frame::Trace;
 use crate::pulse::Shape;
+use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::tenant::Tenant;
 
@@ -150,4 +151,7 @@ pub trait Intake: Send + Sync + 'static {
 
     /// The store that queries ask.
     fn store(&self) -> Option<Arc<dyn Store>>;
+
+    /// What is done with dead letters.
+    fn replays(&self) -> Option<Replays>;
 }

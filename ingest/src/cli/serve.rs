@@ -281,21 +281,21 @@ impl Serving {
         Ok(ExitCode::from(EXIT_OK))
     }
 
-    /// Waits until the log and the dead letters are empty, `within` at most.
+    /// Waits until the log is empty and no replay goes on, `within` at most. Dead letters that
+    /// nobody replays are not waited for: nobody can ask for it any more.
     async fn drain(&self, within: Duration) {
         let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            let (backlog, letters) = (self.ingestor.backlog_pulses(), self.ingestor.dead_letters());
-            if backlog == 0 && letters == 0 {
-                return;
-            }
+        let mut drained = false;
+        while !drained && Instant::now() < deadline {
             sleep(DRAIN_LOOK_INTERVAL).await;
+            drained = self.ingestor.backlog_pulses() == 0 && !self.ingestor.is_replaying();
         }
-        warn!(
-            left = self.ingestor.backlog_pulses(),
-            dead_letters = self.ingestor.dead_letters(),
-            "did not drain in time; what is left stays on disk"
-        );
+        let (left, dead_letters) = (self.ingestor.backlog_pulses(), self.ingestor.dead_letters());
+        if !drained {
+            warn!(left, dead_letters, "did not drain in time; what is left stays on disk");
+        } else if dead_letters > 0 {
+            warn!(dead_letters, "dead letters stay on disk");
+        }
     }
 }
 

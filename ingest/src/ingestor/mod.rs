@@ -33,6 +33,7 @@ use crate::reservation::Reservations;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{Drains, SinkLedger};
+use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
 use crate::tenant::Tenant;
@@ -171,6 +172,11 @@ impl Ingestor {
     /// Dead letters kept on disk.
     pub fn dead_letters(&self) -> u64 {
         self.parts.drains.dead_letters().len()
+    }
+
+    /// Whether a replay of dead letters has work to do.
+    pub fn is_replaying(&self) -> bool {
+        self.parts.drains.replays().is_busy()
     }
 
     /// For each sink, where the pulses are that were accepted for it.
@@ -378,6 +384,10 @@ impl Intake for Ingestor {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
+    }
+
+    fn replays(&self) -> Option<Replays> {
+        Some(self.parts.drains.replays().clone())
     }
 }
 

@@ -263,7 +263,8 @@ fn cut(message: &str) -> &str {
 /// that the clients refused together do not come back together. `None` where waiting does not
 /// help.
 fn retry_after_s(code: Code, wanted: Option<Duration>, jitter: f64) -> Option<u64> {
-    let passes = matches!(code.status(), 409 | 429 | 503) && code != Code::AckNotAvailable;
+    let passes = matches!(code.status(), 409 | 429 | 503)
+        && !matches!(code, Code::AckNotAvailable | Code::ReplayEnded);
     if !passes {
         return wanted.map(|wanted| wanted.as_secs().clamp(1, RETRY_AFTER_S_MAX));
     }

@@ -9,6 +9,7 @@ mod connection;
 mod counters;
 mod exchange;
 mod head;
+mod letters;
 mod queries;
 mod refusal;
 mod reply;

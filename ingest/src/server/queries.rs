@@ -91,23 +91,24 @@ async fn ask<I: Intake>(
     match action {
         Action::Counts => {
             let asked = counts::parse(name, query, now_ms)?;
-            run(shared, exchange, async move { add_up(store, asked).await }).await
+            run(shared, exchange, async move { found(add_up(store, asked).await) }).await
         }
         Action::Pulse(segment) => {
             query::none(query)?;
             let id = pulse::id_from_text(name, &query::event_id(segment)?);
-            run(shared, exchange, async move { one(store, &tenant.name, id).await }).await
+            run(shared, exchange, async move { found(one(store, &tenant.name, id).await) }).await
         }
         _ => match query::pulses(name, query, now_ms)? {
             Pulses::Page(asked, mark) => {
-                run(shared, exchange, async move { page(store, asked, mark).await }).await
+                run(shared, exchange, async move { found(page(store, asked, mark).await) }).await
             }
             Pulses::Key(key) => {
-                let found = exchange.limit(shared.app.intake.id_of_key(name, &key)).await;
-                let id = found.map_err(|Expired| late())?;
+                let known = exchange.limit(shared.app.intake.id_of_key(name, &key)).await;
+                let id = known.map_err(|Expired| late())?;
                 // Past the window only the id that was derived from the key is left to try.
                 let id = id.unwrap_or_else(|| pulse::id_from_key(name, &key));
-                run(shared, exchange, async move { one(store, &tenant.name, id).await }).await
+                run(shared, exchange, async move { found(one(store, &tenant.name, id).await) })
+                    .await
             }
         },
     }
@@ -115,10 +116,10 @@ async fn ask<I: Intake>(
 
 /// Runs a query when it is its turn, within the time that it may take, and answers with what it
 /// found. Its answer has room of its own from before it is made until the client has it.
-async fn run<I: Intake>(
+pub(super) async fn run<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
-    query: impl Future<Output = Asked> + Send + 'static,
+    query: impl Future<Output = Result<Answer, Refusal>> + Send + 'static,
 ) -> Result<Reply, Refusal> {
     let turn = exchange.limit(Arc::clone(&shared.queries).acquire_owned()).await;
     let turn = turn.map_err(|Expired| late())?;
@@ -134,21 +135,21 @@ async fn run<I: Intake>(
         &shared.background,
     );
     let asked = exchange.limit(tasks.join_next()).await.map_err(|Expired| late())?;
-    let json = match asked {
-        Some(Ok(asked)) => found(asked)?,
+    let answer = match asked {
+        Some(Ok(asked)) => asked?,
         Some(Err(source)) => {
             error!(error = %source, "query ended early");
             return Err(Code::Internal.into());
         }
         None => return Err(Code::Internal.into()),
     };
-    held.shrink_to(json.len() as u64);
-    Ok(Reply { answer: Answer::json(200, json), unread: false, held: Some(held) })
+    held.shrink_to(answer.body.len() as u64);
+    Ok(Reply { answer, unread: false, held: Some(held) })
 }
 
-fn found(asked: Asked) -> Result<Vec<u8>, Refusal> {
+fn found(asked: Asked) -> Result<Answer, Refusal> {
     match asked {
-        Ok(Some(json)) => Ok(json),
+        Ok(Some(json)) => Ok(Answer::json(200, json)),
         Ok(None) => Err(Code::NotFound.into()),
         Err(QueryError::Unavailable(source)) => {
             warn!(error = format!("{source:#}"), "query found the store unavailable");

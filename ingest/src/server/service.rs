@@ -29,7 +29,7 @@ use super::head::Head;
 use super::reply::{AnswerBody, Around, Reply, response};
 use super::settings::ServerSettings;
 use super::table::Table;
-use super::{body, queries, submit};
+use super::{body, letters, queries, submit};
 
 /// Decompressions that run at once beside the serving threads: each may use a core.
 const EXPANSIONS_MAX: usize = 2;
@@ -162,6 +162,9 @@ async fn answer<I: Intake>(
             reply
         }
         // Boxed: a connection holds the room of its largest future all the time.
+        Action::Letters(action) => {
+            Box::pin(letters::answer(shared, exchange, action, call, body)).await
+        }
         action => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
     };
     reply.answer.limits = limiter.standing(tenant);

@@ -227,7 +227,7 @@ settings! {
     stop: StopValues = "Stop" {
         /// Time to go on accepting after SIGTERM, for load balancers to notice.
         stop_delay = "stop-delay", "PULSEMESH_STOP_DELAY", time(Duration::ZERO, HOUR), Is("0s");
-        /// Exit only when the log and the dead letters are empty, or after --stop-timeout.
+        /// Exit only when the log is empty and no replay goes on, or after --stop-timeout.
         stop_drain = "stop-drain", "PULSEMESH_STOP_DRAIN", Switch, Is("false");
         /// Longest time that --stop-drain takes.
         stop_timeout = "stop-timeout", "PULSEMESH_STOP_TIMEOUT", time(SECOND, DAY), Is("60s");

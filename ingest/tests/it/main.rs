@@ -6,6 +6,7 @@ mod endpoints;
 mod full;
 mod hostile;
 mod isolation;
+mod letters;
 mod limits;
 mod log_tools;
 mod metrics;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::code::Code;
 use crate::pulse;
+use crate::sink::replay::Replays;
 use crate::sink::{Batch, Sink, SinkError, Written};
 use crate::store::{Count, CountQuery, Page, Position, PulseQuery, QueryError, Row, Store};
 use crate::submission::{Ack, Intake, Receipt, Refusal, Submission};
@@ -87,6 +88,10 @@ impl Intake for FakeIntake {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         Some(Arc::new(FakeStore))
+    }
+
+    fn replays(&self) -> Option<Replays> {
+        None
     }
 }
 
