@@ -139,6 +139,13 @@ codes! {
     DeadLettersFailed = "dead_letters_failed", 503, "The dead letters could not be used";
     /// The tenant holds more than its share of a log that is over half full.
     OverShare = "over_share", 429, "The tenant holds more than its share of the log";
+    /// The tenant has sent as many requests as it may for now.
+    TooManyRequests = "too_many_requests", 429, "The tenant's limit of requests is used up";
+    /// The tenant has sent as many pulses as it may for now; those of accepted requests count
+    /// after them, so that the next request is refused.
+    TooManyPulses = "too_many_pulses", 429, "The tenant's limit of pulses is used up";
+    /// The limits of tenants are shared, and nobody can say how much is used of them.
+    LimitsUnavailable = "limits_unavailable", 503, "The limits of tenants can't be counted";
     /// The process has as much work in flight as it can hold.
     Overloaded = "overloaded", 503, "The server is at its capacity";
     /// The memory buffer is full.

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod fs;
 pub mod fuzzing;
 pub mod ingestor;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod probe;

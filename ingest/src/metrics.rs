@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
 
 /// Label of the path and the status of an answer.
@@ -112,6 +113,8 @@ pub struct Metrics {
     pub sinks: SinkMetrics,
     /// Of the memory buffer and the reservations.
     pub held: HeldMetrics,
+    /// Of the limits of tenants.
+    pub limits: LimitMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
 }
@@ -119,6 +122,7 @@ pub struct Metrics {
 impl Metrics {
     /// Makes all metrics and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
+        let limits = LimitMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -126,6 +130,7 @@ impl Metrics {
             log: LogMetrics::register(registry),
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
+            limits,
             reloads: ReloadMetrics::register(registry),
         }
     }

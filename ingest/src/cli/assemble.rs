@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::system_clock;
 use crate::fs::{OsFs, read_file, replace_file};
 use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
+use crate::limits::{Lender, Limiter};
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, ReloadMetrics};
 use crate::reload::Reload;
@@ -36,15 +37,31 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
 /// gets the metrics of that store; `wrap` may put another before it.
 pub(super) fn ingestor(
     settings: &Settings,
-    metrics: Arc<Metrics>,
+    (limiter, metrics): (Arc<Limiter>, Arc<Metrics>),
     registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
     let store = wrap(store(&settings.storage, directory, registry)?);
-    let builder = configured(settings).metrics(metrics).lock(lock).store(store);
+    let builder = configured(settings).limiter(limiter).metrics(metrics).lock(lock).store(store);
     Ok(builder.build()?)
+}
+
+/// What counts the limits of tenants, and who keeps it shared where it is.
+pub(super) fn limiter(
+    settings: &settings::Counting,
+    metrics: &Metrics,
+) -> (Arc<Limiter>, Option<Lender>) {
+    let settings::Counting { redis, without_redis, divide_by } = settings.clone();
+    let metrics = metrics.limits.clone();
+    match redis {
+        None => (Limiter::new(divide_by, metrics), None),
+        Some(redis) => {
+            let (limiter, lender) = Limiter::shared(divide_by, redis, without_redis, metrics);
+            (limiter, Some(lender))
+        }
+    }
 }
 
 /// The file that says which store a data directory began with.
@@ -143,6 +160,7 @@ fn configured(settings: &Settings) -> IngestorBuilder {
         drain,
         repeats,
         limits: _,
+        counting: _,
         access: _,
         stop: _,
         telemetry: _,
@@ -192,13 +210,15 @@ pub(super) struct Access {
 /// Reads the files of tenants and of encryption for the first time.
 pub(super) fn access(
     settings: &settings::Access,
+    limiter: &Arc<Limiter>,
     metrics: &ReloadMetrics,
 ) -> anyhow::Result<Access> {
     let mut reloads = Vec::new();
     let tenants = match &settings.tenants {
-        None => Arc::new(Tenants::open()),
+        None => Arc::new(Tenants::open().limited_by(Arc::clone(limiter))),
         Some(path) => {
-            let tenants = Arc::new(Tenants::of(Table::default()));
+            let tenants = Tenants::of(Table::default()).limited_by(Arc::clone(limiter));
+            let tenants = Arc::new(tenants);
             let reload = tenants_of(path, Arc::clone(&tenants), metrics.clone())?;
             reloads.push(("reload-tenants", reload));
             tenants

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::ingestor::Ingestor;
+use crate::limits::Lender;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::reload::Reload;
 use crate::server::tls::Tls;
@@ -101,8 +102,9 @@ async fn serve(
     let mut registry = Registry::default();
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let access = assemble::access(&settings.access, &metrics.reloads)?;
-    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), &mut registry, wrap)?;
+    let (limiter, lender) = assemble::limiter(&settings.counting, &metrics);
+    let access = assemble::access(&settings.access, &limiter, &metrics.reloads)?;
+    let ingestor = assemble::ingestor(&settings, (limiter, metrics.clone()), &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
         tenants: access.tenants,
@@ -126,6 +128,7 @@ async fn serve(
     );
     let mut tasks = parts.start(clients, probes, &settings)?;
     parts.follow(access.reloads, &mut tasks);
+    lender.into_iter().for_each(|lender| lend(lender, &mut tasks));
     let failed = tokio::select! {
         () = stop.requested() => false,
         ended = tasks.next_ended() => {
@@ -149,6 +152,14 @@ async fn serve(
             Ok(ExitCode::from(EXIT_AT_ONCE))
         }
     }
+}
+
+/// Keeps limits shared for as long as the process runs.
+fn lend(lender: Lender, tasks: &mut Tasks) {
+    tasks.spawn("limits", async move {
+        lender.run().await;
+        Ok(())
+    });
 }
 
 fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
+use crate::limits::Limiter;
 use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
@@ -71,6 +72,7 @@ struct Parts {
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
     reservations: Reservations,
+    limiter: Arc<Limiter>,
     store: Option<Arc<dyn Store>>,
     sinks: Vec<Arc<dyn Sink>>,
     metrics: Arc<Metrics>,
@@ -276,6 +278,7 @@ impl Parts {
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
         with_scratch(|frames| {
             let judged = judge(rules, submission, frames)?;
+            self.limiter.charge(&submission.tenant.name, judged.events as u64);
             if judged.framed == 0 {
                 return Ok((judged, None));
             }

@@ -103,6 +103,7 @@ impl Ingestor {
             reservations,
             store: builder.store,
             sinks: builder.sinks.into_iter().map(|sink| sink.sink).collect(),
+            limiter: builder.limiter,
             metrics: builder.metrics,
             clock: builder.clock,
             default_tenant: Tenant::unlimited(DEFAULT_TENANT),

@@ -2,9 +2,12 @@
 //! decides nothing about pulses. Bodies are written by hand: they are small, their layout is
 //! fixed, and they are on the path of every request.
 
+pub mod rate;
+
 use std::time::Duration;
 
 use crate::code::{Code, Reject};
+use crate::limits::Standing;
 use crate::submission::{Ack, EventError, Receipt, Refusal};
 use crate::text::write_string;
 
@@ -57,6 +60,8 @@ pub struct Answer {
     pub allow: Option<&'static str>,
     /// `WWW-Authenticate`.
     pub authenticate: Option<&'static str>,
+    /// `RateLimit` and `RateLimit-Policy`.
+    pub limits: Option<Standing>,
 }
 
 impl Answer {
@@ -69,6 +74,7 @@ impl Answer {
             retry_after_s: None,
             allow: None,
             authenticate: None,
+            limits: None,
         }
     }
 
@@ -85,6 +91,7 @@ impl Answer {
             retry_after_s: retry_after_s(reject.code, retry_after, jitter),
             allow: None,
             authenticate: (status == 401).then_some(CHALLENGE),
+            limits: None,
         }
     }
 

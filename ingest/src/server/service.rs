@@ -145,8 +145,14 @@ async fn answer<I: Intake>(
         Ok(caller) => caller,
         Err(refusal) => return refuse(&refusal, body, expects).await,
     };
+    let (limiter, tenant) = (shared.app.tenants.limiter(), &*caller.tenant.name);
+    if let Err(refusal) = limiter.admit(tenant) {
+        let mut reply = refuse(&refusal, body, expects).await;
+        reply.answer.limits = limiter.standing(tenant);
+        return reply;
+    }
     let call = Call { route, parts, head, caller: &caller };
-    match action {
+    let mut reply = match action {
         Action::Submit(shape) => {
             let parent = call.head.trace().map(|trace| (trace.trace_id, trace.span_id));
             let span = spans::request_span(call.route.endpoint.as_str(), parent);
@@ -160,7 +166,9 @@ async fn answer<I: Intake>(
             Box::pin(letters::answer(shared, exchange, action, call, body)).await
         }
         action => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
-    }
+    };
+    reply.answer.limits = limiter.standing(tenant);
+    reply
 }
 
 /// Who asks, if the key allows what is asked. The one place where a key is looked at.

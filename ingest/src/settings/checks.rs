@@ -5,7 +5,7 @@ use crate::pulse::BATCH_EVENTS_MAX;
 use super::checks_cassandra::half_a_pair;
 use super::error::Problem;
 use super::table::{AccessValues, Values};
-use super::{Listen, Settings, StoreChoice, checks_cassandra};
+use super::{Listen, Settings, StoreChoice, checks_cassandra, checks_redis};
 use pulsemesh_runtime::units::{size_text, time_text};
 
 /// Combinations under which the process would refuse what it says that it accepts.
@@ -13,6 +13,7 @@ pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
     let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window];
     let mut problems: Vec<_> = rules.iter().filter_map(|rule| rule(settings, values)).collect();
     problems.extend(encryption(&values.access));
+    problems.extend(checks_redis::problems(settings, values));
     problems.extend(checks_cassandra::problems(settings, values));
     problems
 }
@@ -125,6 +126,7 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
         let value = &values.stop.stop_timeout;
         warnings.push(format!("{value}: has no effect without --stop-drain"));
     }
+    warnings.extend(checks_redis::warnings(settings, values));
     warnings.extend(checks_cassandra::warnings(settings, values));
     warnings
 }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::definition::Fallback::{Computed, Nothing, Value as Is};
-use super::definition::Kind::{Address, Datacenter, Keyspace, Level, Nodes, Path, Switch, Word};
+use super::definition::Kind::{
+    Address, Datacenter, Keyspace, Level, Nodes, Path, Redis, Switch, Word,
+};
 use super::definition::{Definition, Kind, settings};
 use super::value::Value;
 
@@ -189,6 +191,23 @@ settings! {
         body_timeout = "body-timeout", "PULSEMESH_BODY_TIMEOUT", CLIENT_TIME, Is("30s");
         /// Time that a connection may idle between requests.
         idle_timeout = "idle-timeout", "PULSEMESH_IDLE_TIMEOUT", CLIENT_TIME, Is("75s");
+    }
+
+    counting: CountingValues = "Counting the limits of tenants" {
+        /// Redis, through which several processes count together; without, each counts alone.
+        redis_url = "redis-url", "PULSEMESH_REDIS_URL", Redis, Nothing("no Redis");
+        /// File that holds the password of Redis; read anew for each connection.
+        redis_password_file = "redis-password-file", "PULSEMESH_REDIS_PASSWORD_FILE",
+            Path, Nothing("no login");
+        /// PEM file of those who may sign the certificate of Redis; needed with rediss://.
+        redis_tls_ca_file = "redis-tls-ca-file", "PULSEMESH_REDIS_TLS_CA_FILE",
+            Path, Nothing("none");
+        /// While Redis can't be asked: each process counts alone, or refuses tenants with limits.
+        limits_without_redis = "limits-without-redis", "PULSEMESH_LIMITS_WITHOUT_REDIS",
+            Word(&["local", "refuse"]), Is("local");
+        /// Where a process counts alone it gives this part of each limit: the number of processes.
+        limits_divide_by = "limits-divide-by", "PULSEMESH_LIMITS_DIVIDE_BY",
+            count(1, 10_000), Is("1");
     }
 
     access: AccessValues = "Access" {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::code::{Code, Reject};
+use crate::limits::{Allowance, Allowances, Limiter};
 use crate::submission::{Ack, Refusal};
 
 pub use permission::{Permission, Permissions};
@@ -69,6 +70,17 @@ impl Limits {
     pub const NONE: Self = Self { requests_per_minute: 0, pulses_per_minute: 0, burst: 0 };
 }
 
+impl From<Limits> for Allowances {
+    fn from(limits: Limits) -> Self {
+        let Limits { requests_per_minute, pulses_per_minute, burst } = limits;
+        let burst = (burst > 0).then_some(burst);
+        Self {
+            requests: Allowance { per_minute: requests_per_minute, burst },
+            pulses: Allowance { per_minute: pulses_per_minute, burst: None },
+        }
+    }
+}
+
 impl Default for Limits {
     /// What a tenant of the file has unless it says otherwise.
     fn default() -> Self {
@@ -104,6 +116,8 @@ pub struct Tenants {
     /// Who everybody is as long as no tenants are configured. It never changes while the process
     /// runs: a file that is lost or broken must not open the door.
     open: Option<Caller>,
+    /// Knows the limits of those in the table.
+    limiter: Arc<Limiter>,
 }
 
 impl fmt::Debug for Tenants {
@@ -117,12 +131,24 @@ impl Tenants {
     pub fn open() -> Self {
         let tenant = Arc::new(Tenant::unlimited(DEFAULT_TENANT));
         let caller = Caller { tenant, permissions: Permissions::ALL };
-        Self { table: ArcSwap::default(), open: Some(caller) }
+        Self { table: ArcSwap::default(), open: Some(caller), limiter: Limiter::unlimited() }
     }
 
     /// Those of a table, which all need a key.
     pub fn of(table: Table) -> Self {
-        Self { table: ArcSwap::from_pointee(table), open: None }
+        Self { table: ArcSwap::from_pointee(table), open: None, limiter: Limiter::unlimited() }
+    }
+
+    /// Has this limiter count what they use.
+    #[must_use]
+    pub fn limited_by(self, limiter: Arc<Limiter>) -> Self {
+        limiter.configure(self.table().allowances());
+        Self { limiter, ..self }
+    }
+
+    /// What counts what they use.
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
     }
 
     /// Whether nobody needs a key. Then none is looked at.
@@ -132,6 +158,7 @@ impl Tenants {
 
     /// Puts another table in place; requests that were identified go on as who they were.
     pub fn replace(&self, table: Table) {
+        self.limiter.configure(table.allowances());
         self.table.store(Arc::new(table));
     }
 

@@ -10,6 +10,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use thiserror::Error;
 
+use crate::limits::Allowances;
+
 use super::{Caller, Permissions, Tenant};
 
 /// Longest text that is hashed as a key: no key is longer, and a client must not choose how much
@@ -128,6 +130,11 @@ impl Table {
     /// All tenants, in no order.
     pub fn tenants(&self) -> impl ExactSizeIterator<Item = &Arc<Tenant>> {
         self.tenants.values()
+    }
+
+    /// What each tenant may use, by its name.
+    pub(super) fn allowances(&self) -> impl Iterator<Item = (&str, Allowances)> {
+        self.tenants.values().map(|tenant| (&*tenant.name, tenant.limits.into()))
     }
 
     /// Whose key this is. What is found first is found by eight bytes of the hash, from which

@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod isolation;
 mod letters;
+mod limits;
 mod log_tools;
 mod metrics;
 mod query;

@@ -4,6 +4,7 @@ mod bodies;
 mod connections;
 mod http2;
 mod keys;
+mod limits;
 mod requests;
 mod stopping;
 mod tls;

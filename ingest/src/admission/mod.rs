@@ -1,6 +1,9 @@
 //! Whether a request may be taken: pure decisions over numbers that the caller reads. Knows
 //! neither HTTP nor a sink.
 
+pub mod rate;
+pub mod slice;
+
 use std::time::Duration;
 
 use crate::code::{Code, Reject};
