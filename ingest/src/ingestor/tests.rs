@@ -244,16 +244,19 @@ async fn a_stored_batch_tells_which_of_its_events_became_dead_letters() {
 async fn a_client_that_goes_before_the_sync_leaves_its_key_with_the_pulse() {
     let directory = tempfile::tempdir().expect("a directory");
     let (ingestor, store) = started(directory.path(), TAKES);
+    let mut gone = 0;
     for number in 0..50 {
         let body = format!(r#"{{"service":"s","event_id":"gone-{number}"}}"#);
         {
             let mut going = Box::pin(ingestor.submit(submission(&body, None, Ack::Durable)));
-            // Polled once: the append is made, and the client goes.
-            assert!(futures_util::poll!(&mut going).is_pending() || number > 0);
+            // Polled once: the append is made, and the client goes. On a busy machine this thread
+            // may rest in between, until all is done.
+            gone += usize::from(futures_util::poll!(&mut going).is_pending());
         }
         let again = ingestor.submit(submission(&body, None, Ack::Durable)).await.expect("judged");
         assert_eq!(again.accepted + again.duplicates, 1);
     }
+    assert!(gone > 0, "nobody went before the sync");
     ingestor.flush().await.expect("drains");
     assert_eq!(store.inner.len(), 50);
     ingestor.close().await.expect("closes");
