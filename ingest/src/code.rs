@@ -86,6 +86,14 @@ codes! {
     /// The pulse was logged, and a required sink could not store it.
     DeadLettered = "dead_lettered", 422, "The pulse was kept as a dead letter";
 
+    // The request is not allowed.
+    /// Tenants are configured, and the request has no key.
+    NoApiKey = "no_api_key", 401, "The request has no API key";
+    /// The key is none that is known.
+    UnknownApiKey = "unknown_api_key", 401, "The API key is not known";
+    /// The key does not allow this.
+    NotPermitted = "not_permitted", 403, "The API key does not allow this";
+
     // The request is wrong.
     /// No such path.
     NotFound = "not_found", 404, "There is no such resource";
@@ -119,10 +127,25 @@ codes! {
     BodyTimeout = "body_timeout", 408, "The body did not arrive in time";
     /// The connection ended within the body.
     BodyIncomplete = "body_incomplete", 400, "The body ended early";
+    /// The dead letter is on its way to its sink.
+    LetterInReplay = "letter_in_replay", 409, "The dead letter is being replayed";
+    /// The replay has ended: it can't be paused, resumed or cancelled.
+    ReplayEnded = "replay_ended", 409, "The replay has ended";
 
     // The request was fine; we can't serve it now.
+    /// As many replays as there may be have not ended.
+    TooManyReplays = "too_many_replays", 429, "Too many replays have not ended";
+    /// The dead letters could not be read or written.
+    DeadLettersFailed = "dead_letters_failed", 503, "The dead letters could not be used";
     /// The tenant holds more than its share of a log that is over half full.
     OverShare = "over_share", 429, "The tenant holds more than its share of the log";
+    /// The tenant has sent as many requests as it may for now.
+    TooManyRequests = "too_many_requests", 429, "The tenant's limit of requests is used up";
+    /// The tenant has sent as many pulses as it may for now; those of accepted requests count
+    /// after them, so that the next request is refused.
+    TooManyPulses = "too_many_pulses", 429, "The tenant's limit of pulses is used up";
+    /// The limits of tenants are shared, and nobody can say how much is used of them.
+    LimitsUnavailable = "limits_unavailable", 503, "The limits of tenants can't be counted";
     /// The process has as much work in flight as it can hold.
     Overloaded = "overloaded", 503, "The server is at its capacity";
     /// The memory buffer is full.

@@ -2,7 +2,7 @@
 //! it. Labels are words from this program or names from its settings, never from a request.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
 
 /// Label of the path and the status of an answer.
@@ -69,6 +70,31 @@ pub struct WriteLabels {
     pub outcome: &'static str,
 }
 
+/// Label of a sink and how a dead letter of it left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeftLabels {
+    /// The sink's name in the settings.
+    pub sink: String,
+    /// `replayed`, `expired` or `discarded`.
+    pub how: &'static str,
+}
+
+/// Label of files that are read while the process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabels {
+    /// `tenants` or `tls`.
+    pub files: &'static str,
+}
+
+/// Label of files and how reading them again ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadLabels {
+    /// `tenants` or `tls`.
+    pub files: &'static str,
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
 type Buckets = fn() -> Histogram;
 
 /// A gauge of a count.
@@ -87,11 +113,16 @@ pub struct Metrics {
     pub sinks: SinkMetrics,
     /// Of the memory buffer and the reservations.
     pub held: HeldMetrics,
+    /// Of the limits of tenants.
+    pub limits: LimitMetrics,
+    /// Of files that are read while the process runs.
+    pub reloads: ReloadMetrics,
 }
 
 impl Metrics {
     /// Makes all metrics and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
+        let limits = LimitMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -99,6 +130,8 @@ impl Metrics {
             log: LogMetrics::register(registry),
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
+            limits,
+            reloads: ReloadMetrics::register(registry),
         }
     }
 }
@@ -118,6 +151,8 @@ pub struct HttpMetrics {
     pub connections_evicted: Counter,
     /// `pulsemesh_request_bytes_in_flight`
     pub bytes_in_flight: Level,
+    /// `pulsemesh_tls_handshakes_failed_total`
+    pub handshakes_failed: Counter,
 }
 
 impl HttpMetrics {
@@ -129,6 +164,7 @@ impl HttpMetrics {
             connections_refused: Counter::default(),
             connections_evicted: Counter::default(),
             bytes_in_flight: Level::default(),
+            handshakes_failed: Counter::default(),
         };
         registry.register("requests", "Requests answered", metrics.requests.clone());
         registry.register_with_unit(
@@ -152,6 +188,11 @@ impl HttpMetrics {
             "request_bytes_in_flight",
             "Bytes reserved for bodies of requests that are not answered",
             metrics.bytes_in_flight.clone(),
+        );
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections that did not come to be encrypted",
+            metrics.handshakes_failed.clone(),
         );
         metrics
     }
@@ -300,6 +341,8 @@ pub struct SinkMetrics {
     pub ledger: ProbeFamily<LedgerLabels, u64>,
     /// `pulsemesh_dead_letter_bytes`
     pub dead_letter_bytes: Level,
+    /// `pulsemesh_dead_letters_left_total{sink,how}`
+    pub letters_left: Family<LeftLabels, Counter>,
 }
 
 impl SinkMetrics {
@@ -313,6 +356,7 @@ impl SinkMetrics {
             writes: Family::default(),
             ledger: ProbeFamily::default(),
             dead_letter_bytes: Level::default(),
+            letters_left: Family::default(),
         };
         registry.register("pulses_stored", "Pulses written by a sink", metrics.stored.clone());
         registry.register(
@@ -343,6 +387,11 @@ impl SinkMetrics {
             "dead_letter_bytes",
             "Bytes of all dead letters",
             metrics.dead_letter_bytes.clone(),
+        );
+        registry.register(
+            "dead_letters_left",
+            "Dead letters that left: taken by their sink, expired, or given up by a person",
+            metrics.letters_left.clone(),
         );
         metrics
     }
@@ -377,6 +426,36 @@ impl HeldMetrics {
             "Ids and keys reserved against repeats",
             metrics.reservations.clone(),
         );
+        metrics
+    }
+}
+
+/// Of files that are read while the process runs.
+#[derive(Debug, Clone, Default)]
+pub struct ReloadMetrics {
+    /// `pulsemesh_reloads_total{files,result}`
+    pub reloads: Family<ReloadLabels, Counter>,
+    /// `pulsemesh_reload_good_timestamp_seconds{files}`
+    pub good_at: Family<FileLabels, Gauge<f64, AtomicU64>>,
+    /// `pulsemesh_tenants`
+    pub tenants: Level,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "reloads",
+            "Times that changed files were read again",
+            metrics.reloads.clone(),
+        );
+        registry.register_with_unit(
+            "reload_good_timestamp",
+            "When files were last read and could be used, since 1970",
+            Unit::Seconds,
+            metrics.good_at.clone(),
+        );
+        registry.register("tenants", "Tenants of the file", metrics.tenants.clone());
         metrics
     }
 }

@@ -1,6 +1,7 @@
 //! Which path and method means what. A pure function with a golden table; knows no server.
 
 use crate::pulse::Shape;
+use crate::tenant::Permission;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,56 @@ pub enum Action<'p> {
     Metrics,
     /// Whether the process serves.
     Health,
+    /// Something with dead letters or their replays.
+    Letters(LetterAction<'p>),
+}
+
+/// What is asked of dead letters; ids are a segment of the path as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LetterAction<'p> {
+    /// A page of letters.
+    List,
+    /// Letters by reason.
+    Groups,
+    /// One letter.
+    Show(&'p str),
+    /// A letter is given up.
+    Discard(&'p str),
+    /// One letter is replayed, or an edited pulse in its place.
+    ReplayOne(&'p str),
+    /// A tenant's replays.
+    Replays,
+    /// A replay begins.
+    CreateReplay,
+    /// One replay.
+    Replay(&'p str),
+    /// A replay waits.
+    Pause(&'p str),
+    /// A replay goes on.
+    Resume(&'p str),
+    /// A replay ends.
+    Cancel(&'p str),
+}
+
+impl LetterAction<'_> {
+    /// Whether it only looks.
+    pub const fn reads(&self) -> bool {
+        matches!(self, Self::List | Self::Groups | Self::Show(_) | Self::Replays | Self::Replay(_))
+    }
+}
+
+impl Action<'_> {
+    /// What a caller must be allowed; `None`: whoever comes is answered.
+    pub const fn needs(&self) -> Option<Permission> {
+        Some(match self {
+            Self::Submit(_) => Permission::Write,
+            Self::Pulses | Self::Pulse(_) | Self::Counts => Permission::Read,
+            Self::Letters(action) if action.reads() => Permission::Read,
+            Self::Letters(_) => Permission::Admin,
+            Self::Metrics => Permission::Process,
+            Self::Health => return None,
+        })
+    }
 }
 
 /// A row of the route table, as the metrics name it.
@@ -39,13 +90,27 @@ pub enum Endpoint {
     Metrics,
     /// `GET /health`
     Health,
+    /// `GET /v1/dead-letters`
+    Letters,
+    /// `GET /v1/dead-letters/groups`
+    LetterGroups,
+    /// `GET`, `DELETE /v1/dead-letters/{id}`
+    LetterById,
+    /// `POST /v1/dead-letters/{id}/replay`
+    LetterReplay,
+    /// `GET`, `POST /v1/replays`
+    Replays,
+    /// `GET /v1/replays/{id}`
+    ReplayById,
+    /// `POST /v1/replays/{id}/pause`, `resume`, `cancel`
+    ReplayStep,
     /// Every path that is not in the table.
     Other,
 }
 
 impl Endpoint {
     /// Every row, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Pulse,
         Self::Ingest,
         Self::Events,
@@ -54,6 +119,13 @@ impl Endpoint {
         Self::Counts,
         Self::Metrics,
         Self::Health,
+        Self::Letters,
+        Self::LetterGroups,
+        Self::LetterById,
+        Self::LetterReplay,
+        Self::Replays,
+        Self::ReplayById,
+        Self::ReplayStep,
         Self::Other,
     ];
 
@@ -68,6 +140,13 @@ impl Endpoint {
             Self::Counts => "/v1/counts",
             Self::Metrics => "/metrics",
             Self::Health => "/health",
+            Self::Letters => "/v1/dead-letters",
+            Self::LetterGroups => "/v1/dead-letters/groups",
+            Self::LetterById => "/v1/dead-letters/{id}",
+            Self::LetterReplay => "/v1/dead-letters/{id}/replay",
+            Self::Replays => "/v1/replays",
+            Self::ReplayById => "/v1/replays/{id}",
+            Self::ReplayStep => "/v1/replays/{id}/{step}",
             Self::Other => "other",
         }
     }
@@ -93,38 +172,113 @@ pub struct Route<'p> {
 
 /// Finds the route of a request. Paths are compared as they are: no trailing slash, no case.
 pub fn find<'p>(method: &str, path: &'p str) -> Route<'p> {
-    let Some((endpoint, action)) = resource(path) else {
+    let Some(resource) = resource(path) else {
         return Route { endpoint: Endpoint::Other, action: Err(Miss::NotFound) };
     };
-    let (allowed, allow) = match action {
-        Action::Submit(_) => (method == "POST", "POST"),
-        _ => (matches!(method, "GET" | "HEAD"), "GET, HEAD"),
+    let Resource { endpoint, get, post, delete } = resource;
+    let action = match method {
+        "GET" | "HEAD" => get,
+        "POST" => post,
+        "DELETE" => delete,
+        _ => None,
     };
-    Route { endpoint, action: if allowed { Ok(action) } else { Err(Miss::Method(allow)) } }
+    let allow = match (get.is_some(), post.is_some(), delete.is_some()) {
+        (true, true, _) => "GET, HEAD, POST",
+        (true, _, true) => "GET, HEAD, DELETE",
+        (true, ..) => "GET, HEAD",
+        _ => "POST",
+    };
+    Route { endpoint, action: action.ok_or(Miss::Method(allow)) }
 }
 
-fn resource(path: &str) -> Option<(Endpoint, Action<'_>)> {
+/// A path and what each method means there.
+struct Resource<'p> {
+    endpoint: Endpoint,
+    get: Option<Action<'p>>,
+    post: Option<Action<'p>>,
+    delete: Option<Action<'p>>,
+}
+
+impl<'p> Resource<'p> {
+    fn get(endpoint: Endpoint, action: Action<'p>) -> Self {
+        Self { endpoint, get: Some(action), post: None, delete: None }
+    }
+
+    fn post(endpoint: Endpoint, action: Action<'p>) -> Self {
+        Self { endpoint, get: None, post: Some(action), delete: None }
+    }
+}
+
+fn resource(path: &str) -> Option<Resource<'_>> {
     Some(match path {
-        "/pulse" => (Endpoint::Pulse, Action::Submit(Shape::Pulse)),
-        "/ingest" => (Endpoint::Ingest, Action::Submit(Shape::Ingest)),
-        "/events" => (Endpoint::Events, Action::Submit(Shape::Events)),
-        "/v1/pulses" => (Endpoint::Pulses, Action::Pulses),
-        "/v1/counts" => (Endpoint::Counts, Action::Counts),
-        "/metrics" => (Endpoint::Metrics, Action::Metrics),
-        "/health" => (Endpoint::Health, Action::Health),
+        "/pulse" => Resource::post(Endpoint::Pulse, Action::Submit(Shape::Pulse)),
+        "/ingest" => Resource::post(Endpoint::Ingest, Action::Submit(Shape::Ingest)),
+        "/events" => Resource::post(Endpoint::Events, Action::Submit(Shape::Events)),
+        "/v1/pulses" => Resource::get(Endpoint::Pulses, Action::Pulses),
+        "/v1/counts" => Resource::get(Endpoint::Counts, Action::Counts),
+        "/metrics" => Resource::get(Endpoint::Metrics, Action::Metrics),
+        "/health" => Resource::get(Endpoint::Health, Action::Health),
         _ => {
-            let id = path.strip_prefix("/v1/pulses/")?;
-            if id.is_empty() || id.contains('/') {
-                return None;
+            let path = path.strip_prefix("/v1/")?;
+            if let Some(id) = path.strip_prefix("pulses/") {
+                return Some(Resource::get(Endpoint::PulseById, Action::Pulse(segment(id)?)));
             }
-            (Endpoint::PulseById, Action::Pulse(id))
+            return letters(path);
         }
     })
+}
+
+/// The paths of dead letters, behind `/v1/`.
+fn letters(path: &str) -> Option<Resource<'_>> {
+    let (collection, rest) = path.split_once('/').map_or((path, None), |(a, b)| (a, Some(b)));
+    let get = |endpoint, action| Resource::get(endpoint, Action::Letters(action));
+    let post = |endpoint, action| Resource::post(endpoint, Action::Letters(action));
+    Some(match (collection, rest) {
+        ("dead-letters", None) => get(Endpoint::Letters, LetterAction::List),
+        ("dead-letters", Some("groups")) => get(Endpoint::LetterGroups, LetterAction::Groups),
+        ("dead-letters", Some(rest)) => match rest.split_once('/') {
+            None => Resource {
+                delete: Some(Action::Letters(LetterAction::Discard(rest))),
+                ..get(Endpoint::LetterById, LetterAction::Show(segment(rest)?))
+            },
+            Some((id, "replay")) => {
+                post(Endpoint::LetterReplay, LetterAction::ReplayOne(segment(id)?))
+            }
+            Some(_) => return None,
+        },
+        ("replays", None) => Resource {
+            post: Some(Action::Letters(LetterAction::CreateReplay)),
+            ..get(Endpoint::Replays, LetterAction::Replays)
+        },
+        ("replays", Some(rest)) => match rest.split_once('/') {
+            None => get(Endpoint::ReplayById, LetterAction::Replay(segment(rest)?)),
+            Some((id, step)) => {
+                let id = segment(id)?;
+                let action = match step {
+                    "pause" => LetterAction::Pause(id),
+                    "resume" => LetterAction::Resume(id),
+                    "cancel" => LetterAction::Cancel(id),
+                    _ => return None,
+                };
+                post(Endpoint::ReplayStep, action)
+            }
+        },
+        _ => return None,
+    })
+}
+
+/// One segment of a path, which is not empty.
+fn segment(rest: &str) -> Option<&str> {
+    (!rest.is_empty() && !rest.contains('/')).then_some(rest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const fn of(action: LetterAction<'_>) -> Result<Action<'_>, Miss> {
+        Ok(Action::Letters(action))
+    }
 
     /// The golden table: method, path, row, outcome.
     const TABLE: &[(&str, &str, Endpoint, Result<Action<'_>, Miss>)] = &[
@@ -139,6 +293,35 @@ mod tests {
         ("GET", "/metrics", Endpoint::Metrics, Ok(Action::Metrics)),
         ("GET", "/health", Endpoint::Health, Ok(Action::Health)),
         ("HEAD", "/health", Endpoint::Health, Ok(Action::Health)),
+        ("GET", "/v1/dead-letters", Endpoint::Letters, of(LetterAction::List)),
+        ("GET", "/v1/dead-letters/groups", Endpoint::LetterGroups, of(LetterAction::Groups)),
+        ("GET", "/v1/dead-letters/x", Endpoint::LetterById, of(LetterAction::Show("x"))),
+        ("DELETE", "/v1/dead-letters/x", Endpoint::LetterById, of(LetterAction::Discard("x"))),
+        (
+            "POST",
+            "/v1/dead-letters/x/replay",
+            Endpoint::LetterReplay,
+            of(LetterAction::ReplayOne("x")),
+        ),
+        ("GET", "/v1/replays", Endpoint::Replays, of(LetterAction::Replays)),
+        ("POST", "/v1/replays", Endpoint::Replays, of(LetterAction::CreateReplay)),
+        ("HEAD", "/v1/replays/x", Endpoint::ReplayById, of(LetterAction::Replay("x"))),
+        ("POST", "/v1/replays/x/pause", Endpoint::ReplayStep, of(LetterAction::Pause("x"))),
+        ("POST", "/v1/replays/x/resume", Endpoint::ReplayStep, of(LetterAction::Resume("x"))),
+        ("POST", "/v1/replays/x/cancel", Endpoint::ReplayStep, of(LetterAction::Cancel("x"))),
+        ("POST", "/v1/dead-letters", Endpoint::Letters, Err(Miss::Method("GET, HEAD"))),
+        (
+            "POST",
+            "/v1/dead-letters/x",
+            Endpoint::LetterById,
+            Err(Miss::Method("GET, HEAD, DELETE")),
+        ),
+        ("DELETE", "/v1/replays", Endpoint::Replays, Err(Miss::Method("GET, HEAD, POST"))),
+        ("GET", "/v1/replays/x/pause", Endpoint::ReplayStep, Err(Miss::Method("POST"))),
+        ("GET", "/v1/dead-letters/", Endpoint::Other, Err(Miss::NotFound)),
+        ("POST", "/v1/dead-letters/x/y", Endpoint::Other, Err(Miss::NotFound)),
+        ("POST", "/v1/replays//cancel", Endpoint::Other, Err(Miss::NotFound)),
+        ("POST", "/v1/replays/x/stop", Endpoint::Other, Err(Miss::NotFound)),
         ("GET", "/pulse", Endpoint::Pulse, Err(Miss::Method("POST"))),
         ("OPTIONS", "/events", Endpoint::Events, Err(Miss::Method("POST"))),
         ("post", "/pulse", Endpoint::Pulse, Err(Miss::Method("POST"))),
@@ -158,6 +341,17 @@ mod tests {
         for (method, path, endpoint, action) in TABLE {
             let expected = Route { endpoint: *endpoint, action: *action };
             assert_eq!(find(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_read_sees_dead_letters_and_an_admin_alone_moves_them() {
+        for (method, path, _, action) in TABLE {
+            let Ok(Action::Letters(letters)) = action else { continue };
+            let needs = find(method, path).action.ok().and_then(|action| action.needs());
+            let looks = matches!(*method, "GET" | "HEAD");
+            let wanted = if looks { Permission::Read } else { Permission::Admin };
+            assert_eq!((needs, letters.reads()), (Some(wanted), looks), "{method} {path}");
         }
     }
 

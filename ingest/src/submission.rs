@@ -10,7 +10,9 @@ use uuid::Uuid;
 use crate::code::{Code, Reject};
 use crate::log::frame::Trace;
 use crate::pulse::Shape;
+use crate::sink::replay::Replays;
 use crate::store::Store;
+use crate::tenant::Tenant;
 
 /// How safe a pulse is when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,8 +53,8 @@ pub enum Format {
 /// One request's events, as they came.
 #[derive(Debug, Clone, Copy)]
 pub struct Submission<'a> {
-    /// Whose; 1 to 255 bytes.
-    pub tenant: &'a str,
+    /// Whose.
+    pub tenant: &'a Tenant,
     /// Which fields the events may have.
     pub shape: Shape,
     /// How the body holds them.
@@ -129,7 +131,7 @@ impl From<Code> for Refusal {
 pub trait Intake: Send + Sync + 'static {
     /// Decides from what the headers tell, before the body is read: level, budgets, shares.
     /// `bytes` is the body's declared length, 0 where it is not known.
-    fn admit(&self, tenant: &str, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal>;
+    fn admit(&self, tenant: &Tenant, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal>;
 
     /// Judges, logs and acknowledges the events of one request. Returns when the level that was
     /// asked for is reached. Dropping the future abandons the wait, not what was logged.
@@ -138,9 +140,18 @@ pub trait Intake: Send + Sync + 'static {
         submission: Submission<'_>,
     ) -> impl Future<Output = Result<Receipt, Refusal>> + Send;
 
+    /// What a thread with many submissions runs beside them, so that waking them costs little.
+    /// Never resolves; stays on its thread.
+    fn attend(&self) -> impl Future<Output = ()> + 'static {
+        std::future::pending()
+    }
+
     /// The id that was accepted under an idempotency key within the window, if there is one.
     fn id_of_key(&self, tenant: &str, key: &str) -> impl Future<Output = Option<Uuid>> + Send;
 
     /// The store that queries ask.
     fn store(&self) -> Option<Arc<dyn Store>>;
+
+    /// What is done with dead letters.
+    fn replays(&self) -> Option<Replays>;
 }

@@ -49,6 +49,10 @@ pub const CONFIG: &str = "--config";
 pub const CHECK_CONFIG: &str = "--check-config";
 /// Of the example `throttled`: rows a second that its store takes; 0 is a store that is stuck.
 pub const ROWS_PER_SECOND: &str = "--rows-per-second";
+/// A file of tenants.
+pub const TENANTS: &str = "--tenants";
+/// The Redis through which limits are shared.
+pub const REDIS_URL: &str = "--redis-url";
 /// Where the database is asked first, `host:port` with commas between.
 pub const CASSANDRA_NODES: &str = "--cassandra-nodes";
 /// The keyspace of all tables.

@@ -1,6 +1,6 @@
 //! What tests and benchmarks share: the product as a child process, an HTTP client, a load
-//! generator, a real Cassandra, Helm. Knows the product's flags and endpoints, and none of its
-//! code.
+//! generator, a real Cassandra, a real Redis, Helm. Knows the product's flags and endpoints, and
+//! none of its code.
 
 pub mod built;
 pub mod cache;
@@ -17,5 +17,7 @@ pub mod ledger;
 pub mod load;
 pub mod openapi;
 pub mod processor;
+pub mod redis;
 pub mod samples;
 pub mod server;
+pub mod tenants;

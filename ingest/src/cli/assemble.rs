@@ -10,9 +10,12 @@ use prometheus_client::registry::Registry;
 use crate::clock::system_clock;
 use crate::fs::{OsFs, read_file, replace_file};
 use crate::ingestor::{Ingestor, IngestorBuilder, LogBounds, Overflow};
+use crate::limits::{Lender, Limiter};
 use crate::log::DataDirLock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ReloadMetrics};
+use crate::reload::Reload;
 use crate::server::ServerSettings;
+use crate::server::tls::{PEM_BYTES_MAX, Tls, TlsFiles};
 use crate::settings::{self, Settings, Storage, StoreChoice};
 use crate::store::Store;
 use crate::store::cassandra::CassandraStore;
@@ -20,6 +23,7 @@ use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::settings::CassandraSettings;
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
+use crate::tenant::{Table, Tenants, file};
 
 /// Beyond what a `stored` request may wait: the answer itself.
 const HANDLER_SLACK: Duration = Duration::from_secs(5);
@@ -33,15 +37,31 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
 /// gets the metrics of that store; `wrap` may put another before it.
 pub(super) fn ingestor(
     settings: &Settings,
-    metrics: Arc<Metrics>,
+    (limiter, metrics): (Arc<Limiter>, Arc<Metrics>),
     registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
     let store = wrap(store(&settings.storage, directory, registry)?);
-    let builder = configured(settings).metrics(metrics).lock(lock).store(store);
+    let builder = configured(settings).limiter(limiter).metrics(metrics).lock(lock).store(store);
     Ok(builder.build()?)
+}
+
+/// What counts the limits of tenants, and who keeps it shared where it is.
+pub(super) fn limiter(
+    settings: &settings::Counting,
+    metrics: &Metrics,
+) -> (Arc<Limiter>, Option<Lender>) {
+    let settings::Counting { redis, without_redis, divide_by } = settings.clone();
+    let metrics = metrics.limits.clone();
+    match redis {
+        None => (Limiter::new(divide_by, metrics), None),
+        Some(redis) => {
+            let (limiter, lender) = Limiter::shared(divide_by, redis, without_redis, metrics);
+            (limiter, Some(lender))
+        }
+    }
 }
 
 /// The file that says which store a data directory began with.
@@ -140,6 +160,8 @@ fn configured(settings: &Settings) -> IngestorBuilder {
         drain,
         repeats,
         limits: _,
+        counting: _,
+        access: _,
         stop: _,
         telemetry: _,
         warnings: _,
@@ -174,6 +196,70 @@ fn configured(settings: &Settings) -> IngestorBuilder {
         .retention(storage.retention)
         .idempotency_window(window)
         .idempotency_keys(keys_max)
+}
+
+/// Who may use the process, and what connections are encrypted with.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) tenants: Arc<Tenants>,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// The files of both, to be followed.
+    pub(super) reloads: Vec<(&'static str, Reload)>,
+}
+
+/// Reads the files of tenants and of encryption for the first time.
+pub(super) fn access(
+    settings: &settings::Access,
+    limiter: &Arc<Limiter>,
+    metrics: &ReloadMetrics,
+) -> anyhow::Result<Access> {
+    let mut reloads = Vec::new();
+    let tenants = match &settings.tenants {
+        None => Arc::new(Tenants::open().limited_by(Arc::clone(limiter))),
+        Some(path) => {
+            let tenants = Tenants::of(Table::default()).limited_by(Arc::clone(limiter));
+            let tenants = Arc::new(tenants);
+            let reload = tenants_of(path, Arc::clone(&tenants), metrics.clone())?;
+            reloads.push(("reload-tenants", reload));
+            tenants
+        }
+    };
+    let tls = match &settings.tls {
+        None => None,
+        Some(files) => {
+            let (tls, reload) = tls_of(files, metrics.clone())?;
+            reloads.push(("reload-tls", reload));
+            Some(tls)
+        }
+    };
+    Ok(Access { tenants, tls, reloads })
+}
+
+fn tenants_of(
+    path: &Path,
+    tenants: Arc<Tenants>,
+    metrics: ReloadMetrics,
+) -> anyhow::Result<Reload> {
+    let (name, count) = (path.display().to_string(), metrics.tenants.clone());
+    let files = (vec![path.to_owned()], file::FILE_BYTES_MAX);
+    let mut reload = Reload::new("tenants", files, metrics, move |contents| {
+        let table = file::parse(&name, contents.first().map(Vec::as_slice).unwrap_or_default())?;
+        count.set(i64::try_from(table.tenants().len()).unwrap_or(i64::MAX));
+        tenants.replace(table);
+        Ok(())
+    });
+    reload.begin()?;
+    Ok(reload)
+}
+
+fn tls_of(files: &TlsFiles, metrics: ReloadMetrics) -> anyhow::Result<(Arc<Tls>, Reload)> {
+    let tls = Arc::new(Tls::default());
+    let (own, kept) = (files.clone(), Arc::clone(&tls));
+    let paths = (files.paths(), PEM_BYTES_MAX);
+    let mut reload =
+        Reload::new("tls", paths, metrics, move |contents| Ok(kept.replace(&own, contents)?));
+    reload.begin()?;
+    Ok((tls, reload))
 }
 
 /// The server's part of the settings.

@@ -13,6 +13,7 @@ use pulsemesh_runtime::telemetry;
 
 use crate::fs::OsFs;
 use crate::ingestor::Ingestor;
+use crate::limits::Limiter;
 use crate::log::tool::{self, DumpFilter, Report};
 use crate::metrics;
 use crate::settings::{Settings, StoreChoice};
@@ -95,7 +96,8 @@ async fn empty(settings: &Settings) -> anyhow::Result<(u64, u64, u64)> {
     let stop = Stop::new();
     let _signals = stop.follow_signals(&tokio::runtime::Handle::current())?;
     let (metrics, mut registry) = (metrics::unregistered(), Registry::default());
-    let ingestor = assemble::ingestor(settings, metrics, &mut registry, assemble::as_it_is)?;
+    let counted = (Limiter::unlimited(), metrics);
+    let ingestor = assemble::ingestor(settings, counted, &mut registry, assemble::as_it_is)?;
     let before = ingestor.backlog_pulses();
     ingestor.seal();
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} pulses, {per_sec}")?;

@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod log;
 mod serve;
+mod tenant;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::settings::{self, Settings, SettingsError, Sources};
 use crate::store::Store;
+use crate::tenant::file::{self, FileError};
 
 use command::Invocation;
 
@@ -70,6 +72,7 @@ fn run(
         Invocation::LogVerify(directory) => log::verify(&directory, out),
         Invocation::LogDump(directory) => log::dump(&directory, out),
         Invocation::LogDrain(sources) => log::drain(load(&sources)?, out),
+        Invocation::TenantKey { name, kind } => tenant::key(&name, &kind, out),
     }
 }
 
@@ -80,6 +83,9 @@ fn load(sources: &Sources) -> Result<Settings, SettingsError> {
 /// Prints what is in effect as a settings file; warnings are comments in front.
 fn check_config(sources: &Sources, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let (settings, values) = settings::load(sources)?;
+    if let Some(path) = &settings.access.tenants {
+        file::read(path)?;
+    }
     for warning in &settings.warnings {
         writeln!(out, "# warning: {warning}")?;
     }
@@ -99,7 +105,7 @@ fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
         return ExitCode::from(EXIT_OK);
     }
     let _ = writeln!(io::stderr(), "pulsemesh-ingest: {error:#}");
-    let usage = error.is::<SettingsError>();
+    let usage = error.is::<SettingsError>() || error.is::<FileError>();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
 }
 

@@ -17,12 +17,16 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::ingestor::Ingestor;
+use crate::limits::Lender;
 use crate::metrics::{HttpMetrics, Metrics};
+use crate::reload::Reload;
+use crate::server::tls::Tls;
 use crate::server::{self, App, Phase};
 use crate::settings::Settings;
 use crate::sink::SinkState;
 use crate::store::Store;
 use crate::submission::{Ack, Intake};
+use crate::tenant::Tenants;
 
 use super::command::VERSION;
 use super::{EXIT_AT_ONCE, EXIT_FAILED, EXIT_OK, assemble};
@@ -98,9 +102,13 @@ async fn serve(
     let mut registry = Registry::default();
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
-    let ingestor = assemble::ingestor(&settings, Arc::clone(&metrics), &mut registry, wrap)?;
+    let (limiter, lender) = assemble::limiter(&settings.counting, &metrics);
+    let access = assemble::access(&settings.access, &limiter, &metrics.reloads)?;
+    let ingestor = assemble::ingestor(&settings, (limiter, metrics.clone()), &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
+        tenants: access.tenants,
+        tls: access.tls,
         http: metrics.http.clone(),
         registry: Arc::new(registry),
         phases: watch::Sender::new(Phase::Serve),
@@ -112,11 +120,15 @@ async fn serve(
         admin_listen = %probes.local_addr()?,
         data_dir = %settings.storage.data_dir.display(),
         ack = settings.ack.default.as_str(),
+        tenants = settings.access.tenants.is_some(),
+        tls = settings.access.tls.is_some(),
         backlog_pulses = ingestor.backlog_pulses(),
         version = %VERSION,
         "listening"
     );
     let mut tasks = parts.start(clients, probes, &settings)?;
+    parts.follow(access.reloads, &mut tasks);
+    lender.into_iter().for_each(|lender| lend(lender, &mut tasks));
     let failed = tokio::select! {
         () = stop.requested() => false,
         ended = tasks.next_ended() => {
@@ -142,6 +154,14 @@ async fn serve(
     }
 }
 
+/// Keeps limits shared for as long as the process runs.
+fn lend(lender: Lender, tasks: &mut Tasks) {
+    tasks.spawn("limits", async move {
+        lender.run().await;
+        Ok(())
+    });
+}
+
 fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     server::bind(address).with_context(|| {
         format!("listen on {address} failed; another address can be chosen with {flag}")
@@ -151,6 +171,8 @@ fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 /// What runs.
 struct Serving {
     ingestor: Ingestor,
+    tenants: Arc<Tenants>,
+    tls: Option<Arc<Tls>>,
     http: HttpMetrics,
     registry: Arc<Registry>,
     phases: watch::Sender<Phase>,
@@ -182,6 +204,8 @@ impl Serving {
         let registry = Arc::clone(&self.registry);
         let app = App {
             intake: Arc::new(self.ingestor.clone()),
+            tenants: Arc::clone(&self.tenants),
+            tls: self.tls.clone(),
             metrics: self.http.clone(),
             exposition: Arc::new(move || exposition(&registry)),
         };
@@ -190,6 +214,15 @@ impl Serving {
             server::serve(clients, server, app, phases).await.map_err(anyhow::Error::from)
         });
         Ok(tasks)
+    }
+
+    /// Reads files again when they change, until the very end: nothing else may end unasked.
+    fn follow(&self, reloads: Vec<(&'static str, Reload)>, tasks: &mut Tasks) {
+        for (name, reload) in reloads {
+            let mut finished = self.finished.subscribe();
+            let ended = async move { drop(finished.wait_for(|finished| *finished).await) };
+            tasks.spawn(name, reload.follow(ended));
+        }
     }
 
     fn readiness(&self, needs_store: bool) -> impl Fn() -> Vec<Check> + Send + Sync + 'static {
@@ -248,21 +281,21 @@ impl Serving {
         Ok(ExitCode::from(EXIT_OK))
     }
 
-    /// Waits until the log and the dead letters are empty, `within` at most.
+    /// Waits until the log is empty and no replay goes on, `within` at most. Dead letters that
+    /// nobody replays are not waited for: nobody can ask for it any more.
     async fn drain(&self, within: Duration) {
         let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            let (backlog, letters) = (self.ingestor.backlog_pulses(), self.ingestor.dead_letters());
-            if backlog == 0 && letters == 0 {
-                return;
-            }
+        let mut drained = false;
+        while !drained && Instant::now() < deadline {
             sleep(DRAIN_LOOK_INTERVAL).await;
+            drained = self.ingestor.backlog_pulses() == 0 && !self.ingestor.is_replaying();
         }
-        warn!(
-            left = self.ingestor.backlog_pulses(),
-            dead_letters = self.ingestor.dead_letters(),
-            "did not drain in time; what is left stays on disk"
-        );
+        let (left, dead_letters) = (self.ingestor.backlog_pulses(), self.ingestor.dead_letters());
+        if !drained {
+            warn!(left, dead_letters, "did not drain in time; what is left stays on disk");
+        } else if dead_letters > 0 {
+            warn!(dead_letters, "dead letters stay on disk");
+        }
     }
 }
 

@@ -44,8 +44,12 @@ pub(super) fn pulse<'a>(shape: Shape, draft: &mut Draft<'a>) -> Outcome<Pulse<'a
         payload = keep_nested(draft.payload, &draft.unknown)?.or(payload);
         keep_scalars(&mut metadata, std::mem::take(&mut draft.unknown))?;
     }
+    let service = service(shape, draft.service.take(), &metadata)?;
+    if let Some(added) = draft.tenant_metadata.take() {
+        metadata::complete(&mut metadata, added);
+    }
     Ok(Pulse {
-        service: service(shape, draft.service.take(), &metadata)?,
+        service,
         kind: kind(shape, draft.kind.take())?,
         usage: usage(draft)?,
         event_id: draft.event_id.take(),

@@ -14,7 +14,8 @@ use super::scan::{Kind, Token};
 use super::values::Reader;
 use crate::code::Code;
 use crate::pulse::{
-    METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX, Pulse, Shape,
+    JSON_DEPTH_MAX, METADATA_ENTRIES_MAX, METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX, Pulse,
+    Shape,
 };
 
 /// What an event said, field by field, before anything is made of what it did not say.
@@ -30,6 +31,7 @@ pub(super) struct Draft<'a> {
     pub(super) usage: Option<UsageDraft<'a>>,
     pub(super) flat_usage: UsageDraft<'a>,
     pub(super) metadata: Option<Entries<'a>>,
+    pub(super) tenant_metadata: Option<Entries<'a>>,
     pub(super) payload: Option<&'a str>,
     pub(super) service: Option<Cow<'a, str>>,
     pub(super) kind: Option<Cow<'a, str>>,
@@ -72,6 +74,10 @@ impl<'a> Reader<'a> {
             first = false;
             let key = self.token_text(token);
             match lookup(shape, &key) {
+                // What is in front was put there here; what a client calls so means nothing beside.
+                Some(Known { bit, field: Field::TenantMetadata }) if seen & bit != 0 => {
+                    self.scan.skip_value(JSON_DEPTH_MAX - 1)?;
+                }
                 Some(Known { bit, .. }) if seen & bit != 0 => {
                     return duplicate(Place::field(&key));
                 }
@@ -99,6 +105,11 @@ impl<'a> Reader<'a> {
             Field::EventId => set(&mut draft.event_id, self.id(place)?, field),
             Field::IdempotencyKey => set(&mut draft.idempotency_key, self.id(place)?, field),
             Field::Metadata => self.metadata(draft, place, key),
+            Field::TenantMetadata => {
+                let read = |reader: &mut Self| metadata::read(reader, key);
+                draft.tenant_metadata = self.object(place, "an object of texts", read)?;
+                Ok(())
+            }
             Field::Payload => self.payload(draft, place),
             Field::Usage => set(&mut draft.usage, self.usage(place, key)?, field),
             Field::Sku => set(&mut draft.flat_usage.sku, self.usage_name(place)?, field),

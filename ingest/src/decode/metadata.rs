@@ -34,6 +34,16 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, field: &str) -> Outcome<Entries<
     Ok(entries)
 }
 
+/// Adds what the event's tenant adds: entries that are not there, as far as there is room.
+#[cold]
+pub(super) fn complete<'a>(entries: &mut Entries<'a>, added: Entries<'a>) {
+    for (key, value) in added {
+        if entries.len() < METADATA_ENTRIES_MAX && entries.iter().all(|(other, _)| *other != key) {
+            entries.push((key, value));
+        }
+    }
+}
+
 /// Whether both hold the same entries, in whatever order.
 pub(super) fn same(one: &Entries<'_>, other: &Entries<'_>) -> bool {
     one.len() == other.len() && one.iter().all(|entry| other.contains(entry))

@@ -22,6 +22,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use field::TENANT_METADATA;
 use problem::{Fault, syntax_message};
 use scan::{Flaw, RECOVERY_DEPTH_MAX, Scanner};
 

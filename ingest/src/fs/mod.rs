@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod fault;
 mod os;
+pub mod watch;
 
 use std::fmt::Debug;
 use std::io;

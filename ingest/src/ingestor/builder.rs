@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, system_clock};
+use crate::limits::Limiter;
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, unregistered};
 use crate::sink::Sink;
@@ -54,6 +55,7 @@ pub struct IngestorBuilder {
     pub(super) idempotency_window: Duration,
     pub(super) idempotency_keys: usize,
     pub(super) stored_timeout: Duration,
+    pub(super) limiter: Arc<Limiter>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) lock: Option<DataDirLock>,
@@ -94,6 +96,7 @@ impl IngestorBuilder {
             idempotency_window: Duration::from_secs(30 * 60),
             idempotency_keys: 2_000_000,
             stored_timeout: Duration::from_secs(30),
+            limiter: Limiter::unlimited(),
             metrics: unregistered(),
             clock: system_clock(),
             lock: None,
@@ -147,6 +150,8 @@ setters! {
     idempotency_keys(keys: usize) => idempotency_keys;
     /// How long a `stored` push waits at most (30 s).
     stored_timeout(timeout: Duration) => stored_timeout;
+    /// Charges the pulses of tenants that have a limit of them (no tenant has).
+    limiter(limiter: Arc<Limiter>) => limiter;
     /// Where it counts.
     metrics(metrics: Arc<Metrics>) => metrics;
     /// What time it is.

@@ -15,6 +15,7 @@ use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
 /// What judging needs beside the request.
@@ -68,8 +69,10 @@ pub(super) fn judge(
     frames: &mut Vec<u8>,
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
+    let tenant = &*submission.tenant.name;
     let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
+    let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
     for (index, decoded) in decoder.by_ref().enumerate() {
@@ -84,9 +87,9 @@ pub(super) fn judge(
                 None
             }
             Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(submission.tenant, &pulse, event_time_ms, decoded.raw);
+                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
                 let key = submission.idempotency_key;
-                match Names::of(submission.tenant, &pulse, key, place_matters.then_some(index)) {
+                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
                     None => {
                         let id = new_id(rules.now_us);
                         if builder.is_full() {
@@ -100,7 +103,7 @@ pub(super) fn judge(
                             kind: &pulse.kind,
                             key: None,
                             body_hash: None,
-                            raw: decoded.raw,
+                            raw: enrichment.apply(decoded.raw),
                         });
                         Some(id)
                     }
@@ -137,6 +140,7 @@ pub(super) fn frame_named<'n>(
     frames: &mut Vec<u8>,
 ) -> u64 {
     let envelope = envelope(rules, submission);
+    let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
@@ -154,7 +158,7 @@ pub(super) fn frame_named<'n>(
             kind: &pulse.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
-            raw,
+            raw: enrichment.apply(raw),
         });
     }
     builder.finish()
@@ -162,7 +166,7 @@ pub(super) fn frame_named<'n>(
 
 fn envelope<'a>(rules: Rules<'_>, submission: &Submission<'a>) -> Envelope<'a> {
     Envelope {
-        tenant: submission.tenant,
+        tenant: &submission.tenant.name,
         shape: submission.shape,
         received_at_us: rules.now_us,
         trace: submission.trace,

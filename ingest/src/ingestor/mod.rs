@@ -2,6 +2,7 @@
 //! the path runs through. Knows neither HTTP nor settings files.
 
 mod builder;
+mod enrich;
 mod identity;
 mod judge;
 mod named;
@@ -24,24 +25,24 @@ use uuid::Uuid;
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
-use crate::log::{AppendError, DataDirLock, Log};
+use crate::limits::Limiter;
+use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{Drains, SinkLedger};
+use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
+use crate::tenant::Tenant;
 
 use judge::{Judged, Named, Rules, judge};
 use named::{Logged, Sofar};
 
 pub use builder::{IngestorBuilder, LogBounds, Overflow};
 pub use start::StartError;
-
-/// The tenant of all pulses as long as none are configured.
-pub const DEFAULT_TENANT: &str = "default";
 
 /// How long closing waits for writes in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,11 +72,14 @@ struct Parts {
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
     reservations: Reservations,
+    limiter: Arc<Limiter>,
     store: Option<Arc<dyn Store>>,
     sinks: Vec<Arc<dyn Sink>>,
     metrics: Arc<Metrics>,
     clock: Clock,
     retention_ms: i64,
+    /// Whose pulses are that come from within the process.
+    default_tenant: Tenant,
     stored_timeout: Duration,
     /// Of each level, in the order of the levels.
     accepted: [Counter; 3],
@@ -137,7 +141,7 @@ impl Ingestor {
             body.push(b'\n');
         }
         let submission = Submission {
-            tenant: DEFAULT_TENANT,
+            tenant: &self.parts.default_tenant,
             shape: Shape::Pulse,
             format: Format::Lines,
             body: &body,
@@ -168,6 +172,11 @@ impl Ingestor {
     /// Dead letters kept on disk.
     pub fn dead_letters(&self) -> u64 {
         self.parts.drains.dead_letters().len()
+    }
+
+    /// Whether a replay of dead letters has work to do.
+    pub fn is_replaying(&self) -> bool {
+        self.parts.drains.replays().is_busy()
     }
 
     /// For each sink, where the pulses are that were accepted for it.
@@ -269,10 +278,11 @@ impl Parts {
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
         with_scratch(|frames| {
             let judged = judge(rules, submission, frames)?;
+            self.limiter.charge(&submission.tenant.name, judged.events as u64);
             if judged.framed == 0 {
                 return Ok((judged, None));
             }
-            let placed = self.place(submission.tenant, level, frames, judged.framed)?;
+            let placed = self.place(&submission.tenant.name, level, frames, judged.framed)?;
             Ok((judged, Some(placed)))
         })
     }
@@ -291,7 +301,7 @@ impl Parts {
             self.submit_named(rules, submission, named, &mut sofar).await?;
         }
         if sofar.receipt.ack == Ack::Stored {
-            self.stored(submission.tenant, &mut sofar).await?;
+            self.stored(&submission.tenant.name, &mut sofar).await?;
         }
         sofar.receipt.errors.sort_by_key(|error| error.index);
         Ok(sofar.receipt)
@@ -317,19 +327,19 @@ impl Parts {
 }
 
 impl Intake for Ingestor {
-    fn admit(&self, tenant: &str, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
+    fn admit(&self, tenant: &Tenant, ack: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
         let parts = &*self.parts;
         if parts.closing.load(Ordering::Relaxed) {
             return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
         }
-        let level = parts.levels.choose(ack)?;
+        let level = parts.levels.choose(ack, tenant.ack_highest)?;
         if level == Ack::Memory {
             return Ok(());
         }
         if let Some(refusal) = parts.log.refusal() {
             return Err(parts.refusal_of(refusal));
         }
-        parts.admit_to_log(tenant, bytes)
+        parts.admit_to_log(&tenant.name, bytes)
     }
 
     async fn submit(&self, submission: Submission<'_>) -> Result<Receipt, Refusal> {
@@ -337,7 +347,7 @@ impl Intake for Ingestor {
         if parts.closing.load(Ordering::Relaxed) {
             return Err(Refusal::later(Code::Stopping, Duration::from_secs(1)));
         }
-        let level = parts.levels.choose(submission.ack)?;
+        let level = parts.levels.choose(submission.ack, submission.tenant.ack_highest)?;
         let rules = parts.rules();
         let (judged, placed) = parts.take(rules, &submission, level)?;
         let numbers = match placed {
@@ -362,6 +372,10 @@ impl Intake for Ingestor {
         Ok(receipt)
     }
 
+    fn attend(&self) -> impl Future<Output = ()> + 'static {
+        courier()
+    }
+
     async fn id_of_key(&self, tenant: &str, key: &str) -> Option<Uuid> {
         let reservations = &self.parts.reservations;
         let key = reservations.keys().of_key(tenant, key);
@@ -370,6 +384,10 @@ impl Intake for Ingestor {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
+    }
+
+    fn replays(&self) -> Option<Replays> {
+        Some(self.parts.drains.replays().clone())
     }
 }
 

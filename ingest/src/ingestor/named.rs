@@ -82,7 +82,7 @@ impl Parts {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
         loop {
             let wanted: Vec<_> =
-                named.iter().map(|event| self.wanted(submission.tenant, event)).collect();
+                named.iter().map(|event| self.wanted(&submission.tenant.name, event)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
             let sorted = sort(&reserved, &named, Instant::now() < deadline, sofar);
             let request = (rules, submission);
@@ -138,7 +138,7 @@ impl Parts {
             let pulses = frame_named(rules, submission, events(), frames);
             // In the log at every level: a reservation that outlives its pulse would turn the
             // client's retry away from a pulse that is nowhere.
-            self.place(submission.tenant, level.max(Ack::Durable), frames, pulses)
+            self.place(&submission.tenant.name, level.max(Ack::Durable), frames, pulses)
         });
         let logged = match placed {
             Ok(placed) => self.commit(placed, reserved, level).await,

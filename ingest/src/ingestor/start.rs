@@ -22,6 +22,7 @@ use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{self, DrainParts, DrainSettings, Drains, Need};
 use crate::submission::Ack;
+use crate::tenant::{DEFAULT_TENANT, Tenant};
 
 use super::{Ingestor, IngestorBuilder, Parts};
 
@@ -102,8 +103,10 @@ impl Ingestor {
             reservations,
             store: builder.store,
             sinks: builder.sinks.into_iter().map(|sink| sink.sink).collect(),
+            limiter: builder.limiter,
             metrics: builder.metrics,
             clock: builder.clock,
+            default_tenant: Tenant::unlimited(DEFAULT_TENANT),
             retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),
             stored_timeout: builder.stored_timeout,
             accepted,

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::chain::Chain;
+use super::courier;
 use super::writer::Writer;
 use super::{AppendError, PENDING_BYTES_MAX};
 
@@ -34,7 +35,7 @@ pub struct Ticket {
 
 /// Appends that share a sync, and so an outcome.
 #[derive(Debug, Default)]
-struct Group {
+pub(super) struct Group {
     outcome: OnceLock<Outcome>,
     wakers: Mutex<Vec<Waker>>,
 }
@@ -98,10 +99,11 @@ impl Future for Ticket {
             let mut wakers = lock(&self.group.wakers);
             // The writer sets the outcome before it takes the wakers: seen here, or woken later.
             if self.group.outcome.get().is_none() {
-                let known =
-                    self.waits && wakers.iter().any(|waker| waker.will_wake(context.waker()));
-                if !known {
-                    wakers.push(context.waker().clone());
+                let task = context.waker();
+                let is_known = || wakers.iter().any(|waker| waker.will_wake(task));
+                let is_known = self.waits && is_known();
+                if !is_known && !courier::take_on(&self.group, &mut wakers, task, self.waits) {
+                    wakers.push(task.clone());
                 }
                 drop(wakers);
                 self.waits = true;
@@ -114,7 +116,12 @@ impl Future for Ticket {
 }
 
 impl Group {
-    fn finish(&self, outcome: Outcome) {
+    /// Whether all who wait for it can be told.
+    pub(super) fn is_settled(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    pub(super) fn finish(&self, outcome: Outcome) {
         let _ = self.outcome.set(outcome);
         let wakers = std::mem::take(&mut *lock(&self.wakers));
         for waker in wakers {
@@ -217,6 +224,9 @@ fn run(shared: &Shared, mut writer: Writer) {
             shared.settle(writer.refusal());
             group.0.finish(outcome);
             writer.tidy();
+            // Who was just answered often comes with a next request at once, and should be in
+            // the next group: this lets them, and costs nothing where nobody else wants to run.
+            std::thread::yield_now();
         } else if closed {
             break;
         }
@@ -251,9 +261,7 @@ impl Shared {
             let group = Promise::default();
             return Taken { frames: buffer, group, appends, skip_to, closed };
         }
-        // Room for as many as waited last time, so that the list does not grow step by step.
-        let wakers = Mutex::new(Vec::with_capacity(appends));
-        let next = Arc::new(Group { outcome: OnceLock::new(), wakers });
+        let next = Arc::default();
         pending.pulses = 0;
         pending.in_flight_bytes = pending.frames.len() as u64;
         let frames = std::mem::replace(&mut pending.frames, buffer);

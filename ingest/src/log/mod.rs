@@ -3,6 +3,7 @@
 
 mod chain;
 mod commit;
+mod courier;
 #[cfg(test)]
 mod crash_tests;
 pub mod frame;
@@ -34,6 +35,7 @@ use self::recovery::Recovered;
 use self::writer::{Writer, WriterSettings};
 
 pub use self::commit::Ticket;
+pub use self::courier::courier;
 pub use self::lock::{DataDirLock, LockError};
 pub use self::reader::{LogReader, ReadChunk};
 

@@ -20,6 +20,13 @@ pub(crate) const NEXT_NAME: &str = "next.tmp";
 /// new files in a row is not helped by a third.
 const SEGMENT_ATTEMPTS: usize = 2;
 
+/// How much is written ahead at once: as large as some tens of groups of single pulses, and small
+/// enough that the sync that takes it along is hardly longer.
+const WRITE_AHEAD_BYTES: u64 = 256 * 1024;
+/// Written bytes ahead of the frames at which more are written, and the largest group for which
+/// that is done: with larger ones the metadata is a small part of a sync.
+const WRITTEN_BYTES_MIN: u64 = WRITE_AHEAD_BYTES / 4;
+
 /// What the recovery hands to the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Start {
@@ -67,6 +74,10 @@ struct Active {
     file: Arc<dyn File>,
     name: Name,
     at: u64,
+    /// How far it was written with zeros, ahead of the frames.
+    written: u64,
+    /// The last group was small.
+    has_small_groups: bool,
     /// What to follow should this segment stay without a frame.
     before: Option<Link>,
 }
@@ -135,12 +146,33 @@ impl Writer {
             // The seal only helps to notice a lost file, the cut only frees room.
             tracing::debug!(%error, segment = %name, "seal segment failed");
         }
+        self.write_ahead();
         let half_full =
             self.active.as_ref().is_some_and(|active| active.at > self.settings.segment_bytes / 2);
         if half_full && self.next_file.is_none() {
             // Made ahead so that no append waits for the file system to find room. If it can't
             // be made now, it is made when it is needed.
             self.next_file = self.make_file(self.settings.segment_bytes).ok();
+        }
+    }
+
+    /// Writes zeros where the next groups will be. The first write of reserved room changes the
+    /// file's metadata, and makes a small sync about half as long again; this way one sync of
+    /// many does.
+    fn write_ahead(&mut self) {
+        static ZEROS: [u8; WRITE_AHEAD_BYTES as usize] = [0; WRITE_AHEAD_BYTES as usize];
+        let end = self.settings.segment_bytes;
+        let Some(active) = self.active.as_mut().filter(|active| active.has_small_groups) else {
+            return;
+        };
+        let written = active.written.max(active.at);
+        if written - active.at >= WRITTEN_BYTES_MIN || written >= end {
+            return;
+        }
+        let length = WRITE_AHEAD_BYTES.min(end - written);
+        // It only helps. What is wrong with the disk shows at the next group.
+        if active.file.write_at(&ZEROS[..length as usize], written).is_ok() {
+            active.written = written + length;
         }
     }
 
@@ -183,6 +215,7 @@ impl Writer {
             return false;
         }
         if let Some(active) = &mut self.active {
+            active.has_small_groups = end - active.at <= WRITTEN_BYTES_MIN;
             active.at = end;
         }
         self.chain.grow(end, end_seq);
@@ -280,7 +313,7 @@ impl Writer {
             let _ = self.chain.fs.remove(&path);
             return Err(error);
         }
-        Ok(Active { file, name, at, before })
+        Ok(Active { file, name, at, written: at, has_small_groups: false, before })
     }
 
     fn make_file(&self, bytes: u64) -> io::Result<Arc<dyn File>> {

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod counts;
 pub mod cursor;
+pub mod letters;
 mod parameters;
 
 use crate::code::Reject;

@@ -67,7 +67,8 @@ pub(super) fn invalid(name: &str, why: &str) -> Reject {
     Reject::new(Code::InvalidParameter, format!("parameter {name:?} {why}"))
 }
 
-fn time_ms(text: &str) -> Option<i64> {
+/// Milliseconds since 1970 of a time in either form.
+pub(super) fn time_ms(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
         return Timestamp::from_millisecond(number).ok().map(|_| number);
     }

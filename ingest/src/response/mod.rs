@@ -2,9 +2,12 @@
 //! decides nothing about pulses. Bodies are written by hand: they are small, their layout is
 //! fixed, and they are on the path of every request.
 
+pub mod rate;
+
 use std::time::Duration;
 
 use crate::code::{Code, Reject};
+use crate::limits::Standing;
 use crate::submission::{Ack, EventError, Receipt, Refusal};
 use crate::text::write_string;
 
@@ -16,6 +19,8 @@ const MESSAGE_BYTES_MAX: usize = 512;
 /// Longest time that an answer asks a client to stay away, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 3_600;
 
+/// How a client that gave no key, or none that is known, can give one (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"pulsemesh\"";
 const PROBLEM_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/errors.md#");
 
 /// How an answer's body is to be read.
@@ -53,12 +58,24 @@ pub struct Answer {
     pub retry_after_s: Option<u64>,
     /// `Allow`.
     pub allow: Option<&'static str>,
+    /// `WWW-Authenticate`.
+    pub authenticate: Option<&'static str>,
+    /// `RateLimit` and `RateLimit-Policy`.
+    pub limits: Option<Standing>,
 }
 
 impl Answer {
     /// A JSON answer.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, media: Media::Json, body, retry_after_s: None, allow: None }
+        Self {
+            status,
+            media: Media::Json,
+            body,
+            retry_after_s: None,
+            allow: None,
+            authenticate: None,
+            limits: None,
+        }
     }
 
     /// A problem document. A status that asks to come back later gets a `Retry-After`: the
@@ -73,6 +90,8 @@ impl Answer {
             body,
             retry_after_s: retry_after_s(reject.code, retry_after, jitter),
             allow: None,
+            authenticate: (status == 401).then_some(CHALLENGE),
+            limits: None,
         }
     }
 
@@ -244,7 +263,8 @@ fn cut(message: &str) -> &str {
 /// that the clients refused together do not come back together. `None` where waiting does not
 /// help.
 fn retry_after_s(code: Code, wanted: Option<Duration>, jitter: f64) -> Option<u64> {
-    let passes = matches!(code.status(), 409 | 429 | 503) && code != Code::AckNotAvailable;
+    let passes = matches!(code.status(), 409 | 429 | 503)
+        && !matches!(code, Code::AckNotAvailable | Code::ReplayEnded);
     if !passes {
         return wanted.map(|wanted| wanted.as_secs().clamp(1, RETRY_AFTER_S_MAX));
     }

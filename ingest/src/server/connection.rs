@@ -28,6 +28,7 @@ use super::service::{Local, respond};
 use super::socket::Socket;
 use super::table::{Line, Verdict};
 use super::thread::log_defect;
+use super::tls::Stream;
 
 /// Largest head of a request, in bytes; more is answered 431.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -49,7 +50,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends.
-pub(super) async fn serve<I: Intake>(local: Rc<Local<I>>, mut stream: TcpStream, line: Rc<Line>) {
+pub(super) async fn serve<I: Intake>(local: Rc<Local<I>>, stream: TcpStream, line: Rc<Line>) {
+    let Some(mut stream) = encrypted(&local, stream, &line).await else { return };
     let ended = loop {
         let Some((http2, begun)) = begin(&mut stream, &line).await else { return };
         let socket = Socket::new(stream, Rc::clone(&line), begun);
@@ -73,9 +75,20 @@ pub(super) async fn serve<I: Intake>(local: Rc<Local<I>>, mut stream: TcpStream,
     }
 }
 
+/// The connection as requests come over it: encrypted where that is set.
+async fn encrypted<I>(local: &Local<I>, stream: TcpStream, line: &Line) -> Option<Stream> {
+    let app = &local.shared.app;
+    let Some(tls) = &app.tls else { return Some(Stream::Clear(stream)) };
+    let encrypted = tls.accept(stream, line).await;
+    if encrypted.is_none() {
+        app.metrics.handshakes_failed.inc();
+    }
+    encrypted
+}
+
 /// Reads until the protocol is known: whether it is HTTP/2, and what was read. Until then a
 /// connection has no buffers. `None`: it ended before.
-async fn begin(stream: &mut TcpStream, line: &Line) -> Option<(bool, Bytes)> {
+async fn begin(stream: &mut Stream, line: &Line) -> Option<(bool, Bytes)> {
     let mut begun = Vec::new();
     poll_fn(|cx| {
         loop {
@@ -105,7 +118,7 @@ async fn serve_http1<I: Intake>(
     local: &Rc<Local<I>>,
     socket: Socket,
     line: &Rc<Line>,
-) -> hyper::Result<Option<TcpStream>> {
+) -> hyper::Result<Option<Stream>> {
     let exchange = Exchange::new(line);
     let service = service_fn(|request| respond(Rc::clone(local), Rc::clone(&exchange), request));
     let mut connection = http1::Builder::new()

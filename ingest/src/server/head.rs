@@ -13,8 +13,8 @@ pub(super) const HEADERS_MAX: usize = 64;
 /// Longest request id that is given back, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The headers that mean something here.
-#[derive(Debug, Default)]
+/// The headers that mean something here. Has no `Debug`: one of them is a secret.
+#[derive(Default)]
 pub(super) struct Head<'h> {
     content_type: Header<'h>,
     content_encoding: Header<'h>,
@@ -22,6 +22,8 @@ pub(super) struct Head<'h> {
     traceparent: Header<'h>,
     request_id: Header<'h>,
     expect: Header<'h>,
+    x_api_key: Header<'h>,
+    authorization: Header<'h>,
 }
 
 /// A header that may come once.
@@ -76,6 +78,8 @@ impl<'h> Head<'h> {
                 "traceparent" => head.traceparent.set(value),
                 "x-request-id" => head.request_id.set(value),
                 "expect" => head.expect.set(value),
+                "x-api-key" => head.x_api_key.set(value),
+                "authorization" => head.authorization.set(value),
                 _ => {}
             }
         }
@@ -125,6 +129,20 @@ impl<'h> Head<'h> {
         Ok(Some(key))
     }
 
+    /// The API key: the whole of `X-API-Key`, or what follows `Bearer` in `Authorization`. Other
+    /// schemes are none of ours. No text that is returned here says what a key was.
+    pub(super) fn api_key(&self) -> Result<Option<&'h str>, Reject> {
+        let plain = self.x_api_key.text("X-API-Key")?;
+        let bearer = self.authorization.text("Authorization")?.and_then(bearer);
+        if let (Some(plain), Some(bearer)) = (plain, bearer)
+            && plain != bearer
+        {
+            let why = "headers X-API-Key and Authorization have different keys; send one of them";
+            return Err(Reject::new(Code::InvalidHeader, why));
+        }
+        Ok(plain.or(bearer))
+    }
+
     /// The trace, as the W3C Trace Context has it: a malformed one is as none.
     pub(super) fn trace(&self) -> Option<Trace> {
         parse_traceparent(self.traceparent.once()?.as_bytes())
@@ -143,6 +161,11 @@ impl<'h> Head<'h> {
     pub(super) fn expects_continue(&self) -> bool {
         !matches!(self.expect, Header::Absent)
     }
+}
+
+fn bearer(credentials: &str) -> Option<&str> {
+    let (scheme, key) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`; a later version may have more behind.
@@ -244,6 +267,29 @@ mod tests {
             if let Some(trace) = trace {
                 assert_eq!((trace.trace_id[0], trace.span_id[7]), (0x0a, 0x31));
             }
+        }
+    }
+
+    #[test]
+    fn a_key_comes_in_either_header_or_the_same_in_both() {
+        let cases: &[(&[(&'static str, &str)], _)] = &[
+            (&[], Ok(None)),
+            (&[("x-api-key", "k1")], Ok(Some("k1"))),
+            (&[("authorization", "Bearer k1")], Ok(Some("k1"))),
+            (&[("authorization", "bearer  k1 ")], Ok(Some("k1"))),
+            (&[("x-api-key", "k1"), ("authorization", "Bearer k1")], Ok(Some("k1"))),
+            (&[("x-api-key", "k1"), ("authorization", "Basic azE=")], Ok(Some("k1"))),
+            (&[("authorization", "Basic azE=")], Ok(None)),
+            (&[("authorization", "Bearer")], Ok(None)),
+            (&[("x-api-key", "k1"), ("authorization", "Bearer k2")], Err(Code::InvalidHeader)),
+            (&[("x-api-key", "k1"), ("x-api-key", "k1")], Err(Code::InvalidHeader)),
+            (&[("authorization", "Bearer k"), ("authorization", "b")], Err(Code::InvalidHeader)),
+            (&[("x-api-key", "ä")], Err(Code::InvalidHeader)),
+        ];
+        for (list, expected) in cases {
+            let headers = headers(list);
+            let head = Head::read(&headers).expect("few headers");
+            assert_eq!(head.api_key().map_err(|reject| reject.code), *expected, "{list:?}");
         }
     }
 

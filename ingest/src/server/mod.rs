@@ -9,6 +9,7 @@ mod connection;
 mod counters;
 mod exchange;
 mod head;
+mod letters;
 mod queries;
 mod refusal;
 mod reply;
@@ -18,6 +19,7 @@ mod socket;
 mod submit;
 mod table;
 mod thread;
+pub mod tls;
 
 use std::fmt;
 use std::io;
@@ -31,12 +33,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::ingestor::DEFAULT_TENANT as TENANT;
 use crate::metrics::HttpMetrics;
 use crate::submission::Intake;
+use crate::tenant::Tenants;
 
 use service::Shared;
 use thread::Serving;
+use tls::Tls;
 
 pub use accept::{bind, connections_bound};
 pub use settings::ServerSettings;
@@ -61,6 +64,10 @@ pub enum Phase {
 pub struct App<I> {
     /// Takes pulses, and knows the store to ask.
     pub intake: Arc<I>,
+    /// Who may do what.
+    pub tenants: Arc<Tenants>,
+    /// What connections are encrypted with; `None`: they are not.
+    pub tls: Option<Arc<Tls>>,
     /// Of requests.
     pub metrics: HttpMetrics,
     /// Writes all metrics in the text format; called for each `GET /metrics`.

@@ -20,7 +20,6 @@ use crate::routes::Action;
 use crate::store::{PulseQuery, QueryError, Store};
 use crate::submission::{Intake, Refusal};
 
-use super::TENANT;
 use super::body;
 use super::exchange::{Exchange, Expired};
 use super::reply::Reply;
@@ -35,19 +34,30 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 /// The JSON of what was found, if something was.
 type Asked = Result<Option<Vec<u8>>, QueryError>;
 
-/// Answers a request that has no body to speak of.
+/// Answers a question of a caller that may ask it.
 pub(super) async fn answer<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
     action: Action<'_>,
     call: Call<'_>,
-    mut body: Incoming,
+    body: Incoming,
 ) -> Reply {
-    let expects = call.head.expects_continue();
     let asked = match action {
-        Action::Metrics | Action::Health => plain(shared, action, call),
+        Action::Metrics => metrics(shared, call),
         _ => ask(shared, exchange, action, call).await,
     };
+    without_body(asked, body, call.head.expects_continue()).await
+}
+
+/// Answers whoever asks whether the process serves.
+pub(super) async fn health(query: Option<&str>, body: Incoming, expects_continue: bool) -> Reply {
+    let healthy = || Answer::json(200, b"{\"status\":\"ok\"}".to_vec()).into();
+    let asked = query::none(query).map(|()| healthy()).map_err(Refusal::from);
+    without_body(asked, body, expects_continue).await
+}
+
+/// The answer to a request that has no body to speak of.
+async fn without_body(asked: Result<Reply, Refusal>, mut body: Incoming, expects: bool) -> Reply {
     match asked {
         Err(refusal) => refuse(&refusal, body, expects).await,
         Ok(mut reply) => {
@@ -58,20 +68,10 @@ pub(super) async fn answer<I: Intake>(
     }
 }
 
-fn plain<I: Intake>(
-    shared: &Shared<I>,
-    action: Action<'_>,
-    call: Call<'_>,
-) -> Result<Reply, Refusal> {
+fn metrics<I: Intake>(shared: &Shared<I>, call: Call<'_>) -> Result<Reply, Refusal> {
     query::none(call.parts.uri.query())?;
-    Ok(match action {
-        Action::Metrics => {
-            let text = (shared.app.exposition)();
-            let media = Media::Metrics;
-            Answer { media, ..Answer::json(200, text.into_bytes()) }.into()
-        }
-        _ => Answer::json(200, b"{\"status\":\"ok\"}".to_vec()).into(),
-    })
+    let text = (shared.app.exposition)();
+    Ok(Answer { media: Media::Metrics, ..Answer::json(200, text.into_bytes()) }.into())
 }
 
 async fn ask<I: Intake>(
@@ -81,6 +81,8 @@ async fn ask<I: Intake>(
     call: Call<'_>,
 ) -> Result<Reply, Refusal> {
     let query = call.parts.uri.query();
+    let tenant = Arc::clone(&call.caller.tenant);
+    let name = &*call.caller.tenant.name;
     let now_ms = now_us() / 1000;
     let Some(store) = shared.app.intake.store() else {
         return Err(Reject::new(Code::StoreUnavailable, "there is no store to ask").into());
@@ -88,24 +90,25 @@ async fn ask<I: Intake>(
     exchange.work(shared.settings.query_timeout);
     match action {
         Action::Counts => {
-            let asked = counts::parse(TENANT, query, now_ms)?;
-            run(shared, exchange, async move { add_up(store, asked).await }).await
+            let asked = counts::parse(name, query, now_ms)?;
+            run(shared, exchange, async move { found(add_up(store, asked).await) }).await
         }
         Action::Pulse(segment) => {
             query::none(query)?;
-            let id = pulse::id_from_text(TENANT, &query::event_id(segment)?);
-            run(shared, exchange, async move { one(store, id).await }).await
+            let id = pulse::id_from_text(name, &query::event_id(segment)?);
+            run(shared, exchange, async move { found(one(store, &tenant.name, id).await) }).await
         }
-        _ => match query::pulses(TENANT, query, now_ms)? {
+        _ => match query::pulses(name, query, now_ms)? {
             Pulses::Page(asked, mark) => {
-                run(shared, exchange, async move { page(store, asked, mark).await }).await
+                run(shared, exchange, async move { found(page(store, asked, mark).await) }).await
             }
             Pulses::Key(key) => {
-                let found = exchange.limit(shared.app.intake.id_of_key(TENANT, &key)).await;
-                let id = found.map_err(|Expired| late())?;
+                let known = exchange.limit(shared.app.intake.id_of_key(name, &key)).await;
+                let id = known.map_err(|Expired| late())?;
                 // Past the window only the id that was derived from the key is left to try.
-                let id = id.unwrap_or_else(|| pulse::id_from_key(TENANT, &key));
-                run(shared, exchange, async move { one(store, id).await }).await
+                let id = id.unwrap_or_else(|| pulse::id_from_key(name, &key));
+                run(shared, exchange, async move { found(one(store, &tenant.name, id).await) })
+                    .await
             }
         },
     }
@@ -113,10 +116,10 @@ async fn ask<I: Intake>(
 
 /// Runs a query when it is its turn, within the time that it may take, and answers with what it
 /// found. Its answer has room of its own from before it is made until the client has it.
-async fn run<I: Intake>(
+pub(super) async fn run<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
-    query: impl Future<Output = Asked> + Send + 'static,
+    query: impl Future<Output = Result<Answer, Refusal>> + Send + 'static,
 ) -> Result<Reply, Refusal> {
     let turn = exchange.limit(Arc::clone(&shared.queries).acquire_owned()).await;
     let turn = turn.map_err(|Expired| late())?;
@@ -132,21 +135,21 @@ async fn run<I: Intake>(
         &shared.background,
     );
     let asked = exchange.limit(tasks.join_next()).await.map_err(|Expired| late())?;
-    let json = match asked {
-        Some(Ok(asked)) => found(asked)?,
+    let answer = match asked {
+        Some(Ok(asked)) => asked?,
         Some(Err(source)) => {
             error!(error = %source, "query ended early");
             return Err(Code::Internal.into());
         }
         None => return Err(Code::Internal.into()),
     };
-    held.shrink_to(json.len() as u64);
-    Ok(Reply { answer: Answer::json(200, json), unread: false, held: Some(held) })
+    held.shrink_to(answer.body.len() as u64);
+    Ok(Reply { answer, unread: false, held: Some(held) })
 }
 
-fn found(asked: Asked) -> Result<Vec<u8>, Refusal> {
+fn found(asked: Asked) -> Result<Answer, Refusal> {
     match asked {
-        Ok(Some(json)) => Ok(json),
+        Ok(Some(json)) => Ok(Answer::json(200, json)),
         Ok(None) => Err(Code::NotFound.into()),
         Err(QueryError::Unavailable(source)) => {
             warn!(error = format!("{source:#}"), "query found the store unavailable");
@@ -169,8 +172,8 @@ fn late() -> Refusal {
     Refusal { reject, retry_after: Some(STORE_RETRY) }
 }
 
-async fn one(store: Arc<dyn Store>, id: Uuid) -> Asked {
-    let row = store.pulse(TENANT, id).await?;
+async fn one(store: Arc<dyn Store>, tenant: &str, id: Uuid) -> Asked {
+    let row = store.pulse(tenant, id).await?;
     Ok(row.map(|row| {
         let mut json = Vec::with_capacity(512);
         row.write_json(&mut json);

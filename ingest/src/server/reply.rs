@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::response::{Answer, Media};
+use crate::response::{Answer, Media, rate};
 
 use super::budget::Reservation;
 use super::exchange::Open;
@@ -49,7 +51,7 @@ pub(super) struct Around {
 
 /// Puts an answer together.
 pub(super) fn response(reply: Reply, around: Around, open: Open) -> Response<AnswerBody> {
-    let Answer { status, media, body, retry_after_s, allow } = reply.answer;
+    let Answer { status, media, body, retry_after_s, allow, authenticate, limits } = reply.answer;
     let mut headers = around.headers;
     headers.insert(CONTENT_TYPE, content_type(media));
     if let Some(seconds) = retry_after_s {
@@ -57,6 +59,13 @@ pub(super) fn response(reply: Reply, around: Around, open: Open) -> Response<Ans
     }
     if let Some(allow) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if let Some(challenge) = authenticate {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(standing) = &limits {
+        set_text(&mut headers, "ratelimit-policy", rate::policy(standing));
+        set_text(&mut headers, "ratelimit", rate::left(standing));
     }
     if let Some(id) = around.request_id {
         headers.insert(HeaderName::from_static("x-request-id"), id);
@@ -73,6 +82,13 @@ pub(super) fn response(reply: Reply, around: Around, open: Open) -> Response<Ans
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     *response.headers_mut() = headers;
     response
+}
+
+/// Text of ours is always a header's.
+fn set_text(headers: &mut HeaderMap, name: &'static str, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
 }
 
 fn content_type(media: Media) -> HeaderValue {

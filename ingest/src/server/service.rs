@@ -19,6 +19,7 @@ use crate::query::answer::PAGE_BYTES_SOFT;
 use crate::response::Answer;
 use crate::routes::{self, Action, Miss, Route};
 use crate::submission::{Intake, Refusal};
+use crate::tenant::{Caller, Permission, Tenants};
 
 use super::App;
 use super::budget::Budget;
@@ -28,7 +29,7 @@ use super::head::Head;
 use super::reply::{AnswerBody, Around, Reply, response};
 use super::settings::ServerSettings;
 use super::table::Table;
-use super::{body, queries, submit};
+use super::{body, letters, queries, submit};
 
 /// Decompressions that run at once beside the serving threads: each may use a core.
 const EXPANSIONS_MAX: usize = 2;
@@ -85,9 +86,8 @@ pub(super) async fn respond<I: Intake>(
     let (reply, request_id) = match Head::read(&parts.headers) {
         Err(reject) => (decline(&reject, body, false).await, None),
         Ok(head) => {
-            let reply =
-                answer(&local.shared, &exchange, Call { route, parts: &parts, head: &head }, body)
-                    .await;
+            let asked = Asked { route, parts: &parts, head: &head };
+            let reply = answer(&local.shared, &exchange, asked, body).await;
             (reply, head.request_id().cloned())
         }
     };
@@ -104,23 +104,56 @@ pub(super) async fn respond<I: Intake>(
     Ok(response(reply, around, open))
 }
 
-/// A request as far as its head goes.
-#[derive(Debug, Clone, Copy)]
+/// A request as far as its head goes, of whoever it may be. Has no `Debug`, as its head has none.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    route: Route<'a>,
+    parts: &'a Parts,
+    head: &'a Head<'a>,
+}
+
+/// A request as far as its head goes, of a caller that may do what it asks.
+#[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) route: Route<'a>,
     pub(super) parts: &'a Parts,
     pub(super) head: &'a Head<'a>,
+    pub(super) caller: &'a Caller,
 }
 
 async fn answer<I: Intake>(
     shared: &Arc<Shared<I>>,
     exchange: &Exchange,
-    call: Call<'_>,
+    asked: Asked<'_>,
     body: Incoming,
 ) -> Reply {
-    let expects = call.head.expects_continue();
-    match call.route.action {
-        Ok(Action::Submit(shape)) => {
+    let Asked { route, parts, head } = asked;
+    let expects = head.expects_continue();
+    let action = match route.action {
+        Ok(action) => action,
+        Err(Miss::NotFound) => return decline(&Code::NotFound.into(), body, expects).await,
+        Err(Miss::Method(allow)) => {
+            let mut reply = decline(&Code::MethodNotAllowed.into(), body, expects).await;
+            reply.answer.allow = Some(allow);
+            return reply;
+        }
+    };
+    let Some(permission) = action.needs() else {
+        return queries::health(parts.uri.query(), body, expects).await;
+    };
+    let caller = match identify(&shared.app.tenants, head, permission) {
+        Ok(caller) => caller,
+        Err(refusal) => return refuse(&refusal, body, expects).await,
+    };
+    let (limiter, tenant) = (shared.app.tenants.limiter(), &*caller.tenant.name);
+    if let Err(refusal) = limiter.admit(tenant) {
+        let mut reply = refuse(&refusal, body, expects).await;
+        reply.answer.limits = limiter.standing(tenant);
+        return reply;
+    }
+    let call = Call { route, parts, head, caller: &caller };
+    let mut reply = match action {
+        Action::Submit(shape) => {
             let parent = call.head.trace().map(|trace| (trace.trace_id, trace.span_id));
             let span = spans::request_span(call.route.endpoint.as_str(), parent);
             let submitting = submit::submit(shared, exchange, shape, call, body);
@@ -129,14 +162,22 @@ async fn answer<I: Intake>(
             reply
         }
         // Boxed: a connection holds the room of its largest future all the time.
-        Ok(action) => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
-        Err(Miss::NotFound) => decline(&Code::NotFound.into(), body, expects).await,
-        Err(Miss::Method(allow)) => {
-            let mut reply = decline(&Code::MethodNotAllowed.into(), body, expects).await;
-            reply.answer.allow = Some(allow);
-            reply
+        Action::Letters(action) => {
+            Box::pin(letters::answer(shared, exchange, action, call, body)).await
         }
-    }
+        action => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
+    };
+    reply.answer.limits = limiter.standing(tenant);
+    reply
+}
+
+/// Who asks, if the key allows what is asked. The one place where a key is looked at.
+fn identify(tenants: &Tenants, head: &Head<'_>, permission: Permission) -> Result<Caller, Refusal> {
+    // Headers that mean nothing here may be anything.
+    let key = if tenants.is_open() { None } else { head.api_key()? };
+    let caller = tenants.identify(key)?;
+    caller.require(permission)?;
+    Ok(caller)
 }
 
 /// Refuses a request whose body was not asked for.

@@ -12,9 +12,9 @@ use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::table::Line;
+use super::tls::Stream;
 
 /// Most bytes that are read and thrown away behind the last answer: two of the largest bodies.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -25,7 +25,7 @@ const LINGER_PIECE_BYTES: usize = 16 * 1024;
 /// A connection's bytes.
 #[derive(Debug)]
 pub(super) struct Socket {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Stream>,
     line: Rc<Line>,
     /// Read before hyper asked for it.
     begun: Bytes,
@@ -33,12 +33,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, line: Rc<Line>, begun: Bytes) -> Self {
+    pub(super) fn new(stream: Stream, line: Rc<Line>, begun: Bytes) -> Self {
         Self { io: TokioIo::new(stream), line, begun, thrown_away: None }
     }
 
     /// Takes the connection back.
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> Stream {
         self.io.into_inner()
     }
 
@@ -95,7 +95,13 @@ impl Write for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        if flushed.is_pending() {
+            // What was encrypted counts as written before it is sent.
+            this.line.write_blocked(true);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

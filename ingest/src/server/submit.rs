@@ -15,7 +15,6 @@ use crate::query::{self, Submit};
 use crate::response::Answer;
 use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
 
-use super::TENANT;
 use super::body::{self, Body};
 use super::budget::Reservation;
 use super::exchange::{Exchange, Expired};
@@ -84,7 +83,7 @@ fn admit<'a, I: Intake>(
     if declared.is_some_and(|bytes| bytes > shared.settings.body_bytes_max) {
         return Err(body::too_large(&shared.settings).into());
     }
-    shared.app.intake.admit(TENANT, order.asked.ack, declared.unwrap_or(0))?;
+    shared.app.intake.admit(&call.caller.tenant, order.asked.ack, declared.unwrap_or(0))?;
     let held = body::reserve(declared, &shared.budget, &shared.settings)?;
     Ok((order, held))
 }
@@ -102,7 +101,7 @@ async fn hand_over<I: Intake>(
         encoding => expand(shared, exchange, encoding, whole, held).await?,
     };
     let submission = Submission {
-        tenant: TENANT,
+        tenant: &call.caller.tenant,
         shape: order.shape,
         format: order.format,
         body: &whole,

@@ -122,6 +122,9 @@ impl<I: Intake> Thread<I> {
         let mut end = Instant::now() + FAR;
         let mut accepting = true;
         self.enter(*inbox.phases.borrow_and_update());
+        // Owns it: it ends with the thread.
+        let mut attendant = JoinSet::new();
+        attendant.spawn_local(self.local.shared.app.intake.attend());
         while accepting || !self.connections.is_empty() {
             tokio::select! {
                 arrival = inbox.arrivals.recv(), if accepting => match arrival {
@@ -167,7 +170,9 @@ impl<I: Intake> Thread<I> {
         if arrival.evict {
             if !table.evict() {
                 metrics.connections_refused.inc();
-                if self.refused.len() < REFUSED_LINGERING_MAX {
+                // An answer in the clear means nothing to who expects an encrypted one.
+                let clear = self.local.shared.app.tls.is_none();
+                if clear && self.refused.len() < REFUSED_LINGERING_MAX {
                     self.refused.spawn_local(refusal::refuse(arrival.stream, arrival.permit));
                 }
                 return;

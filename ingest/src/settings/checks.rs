@@ -2,17 +2,27 @@
 
 use crate::pulse::BATCH_EVENTS_MAX;
 
+use super::checks_cassandra::half_a_pair;
 use super::error::Problem;
-use super::table::Values;
-use super::{Listen, Settings, StoreChoice, checks_cassandra};
+use super::table::{AccessValues, Values};
+use super::{Listen, Settings, StoreChoice, checks_cassandra, checks_redis};
 use pulsemesh_runtime::units::{size_text, time_text};
 
 /// Combinations under which the process would refuse what it says that it accepts.
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
     let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window];
     let mut problems: Vec<_> = rules.iter().filter_map(|rule| rule(settings, values)).collect();
+    problems.extend(encryption(&values.access));
+    problems.extend(checks_redis::problems(settings, values));
     problems.extend(checks_cassandra::problems(settings, values));
     problems
+}
+
+/// Who names one of these files believes that something is encrypted or proven.
+fn encryption(values: &AccessValues) -> Vec<Problem> {
+    let AccessValues { tls_cert, tls_key, tls_client_ca, tenants: _ } = values;
+    let halves = [(tls_cert, tls_key), (tls_key, tls_cert), (tls_client_ca, tls_cert)];
+    halves.into_iter().filter_map(|(given, missing)| half_a_pair(given, missing)).collect()
 }
 
 fn listeners(settings: &Settings, values: &Values) -> Option<Problem> {
@@ -116,6 +126,7 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
         let value = &values.stop.stop_timeout;
         warnings.push(format!("{value}: has no effect without --stop-drain"));
     }
+    warnings.extend(checks_redis::warnings(settings, values));
     warnings.extend(checks_cassandra::warnings(settings, values));
     warnings
 }

@@ -22,7 +22,7 @@ pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
     problems
 }
 
-fn half_a_pair(given: &Value, missing: &Value) -> Option<Problem> {
+pub(super) fn half_a_pair(given: &Value, missing: &Value) -> Option<Problem> {
     (given.is_set() && !missing.is_set())
         .then(|| given.problem(format!("needs --{} beside it", missing.definition.name)))
 }

@@ -53,6 +53,8 @@ pub enum Kind {
     Keyspace,
     /// The name of a datacenter.
     Datacenter,
+    /// An address of Redis.
+    Redis,
     /// A path in the file system.
     Path,
     /// A log level or directives.
@@ -91,6 +93,7 @@ impl Kind {
             Self::Address => "ADDRESS",
             Self::Nodes => "HOST:PORT,…",
             Self::Keyspace | Self::Datacenter => "NAME",
+            Self::Redis => "URL",
             Self::Path => "PATH",
             Self::Level => "LEVEL",
             Self::Switch => "BOOL",
@@ -113,6 +116,10 @@ impl fmt::Display for Kind {
                 f.write_str("name of `a`-`z`, `0`-`9` and `_` that begins with a letter")
             }
             Self::Datacenter => f.write_str("name of letters, digits, `_`, `-` and `.`"),
+            Self::Redis => f.write_str(
+                "`redis://host:port/database` with `user@` before the host where one logs in; \
+                 `rediss://` with TLS",
+            ),
             Self::Path => f.write_str("path"),
             Self::Level => {
                 f.write_str("level, or directives such as `info,pulsemesh_ingest=debug`")

@@ -3,6 +3,7 @@
 
 mod checks;
 mod checks_cassandra;
+mod checks_redis;
 mod definition;
 #[cfg(test)]
 mod document;
@@ -10,6 +11,7 @@ mod effective;
 mod error;
 mod file;
 mod nodes;
+mod redis_url;
 mod resolve;
 mod sources;
 mod table;
@@ -17,6 +19,8 @@ mod table;
 mod tests;
 #[cfg(test)]
 mod tests_cassandra;
+#[cfg(test)]
+mod tests_redis;
 mod value;
 
 use std::collections::BTreeMap;
@@ -27,6 +31,8 @@ use std::time::Duration;
 use pulsemesh_runtime::telemetry::LogFormat;
 use scylla::statement::Consistency;
 
+use crate::limits::{RedisSettings, WithoutRedis};
+use crate::server;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
@@ -54,6 +60,10 @@ pub struct Settings {
     pub repeats: Repeats,
     /// What clients may use.
     pub limits: Limits,
+    /// How the limits of tenants are counted.
+    pub counting: Counting,
+    /// Who may use it, and how connections are encrypted.
+    pub access: Access,
     /// How it stops.
     pub stop: Stop,
     /// What it tells of itself.
@@ -215,6 +225,26 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time between requests of a connection.
     pub idle_timeout: Duration,
+}
+
+/// How the limits of tenants are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counting {
+    /// Where several processes count together.
+    pub redis: Option<RedisSettings>,
+    /// What is done while it can't be asked.
+    pub without_redis: WithoutRedis,
+    /// Into how many equal parts a limit is divided that this process counts alone.
+    pub divide_by: u64,
+}
+
+/// Who may use it, and how connections are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The file of tenants; `None`: one open tenant.
+    pub tenants: Option<PathBuf>,
+    /// `None`: in the clear.
+    pub tls: Option<server::tls::TlsFiles>,
 }
 
 /// How it stops.

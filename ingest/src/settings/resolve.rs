@@ -5,19 +5,21 @@ use std::path::PathBuf;
 
 use scylla::statement::Consistency;
 
+use crate::limits::{RedisSettings, WithoutRedis};
+use crate::server;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
 use super::checks;
 use super::error::Problem;
 use super::table::{
-    AckValues, CassandraValues, DrainValues, LimitValues, ListenValues, LogValues, RepeatValues,
-    StopValues, StorageValues, TelemetryValues, Values,
+    AccessValues, AckValues, CassandraValues, CountingValues, DrainValues, LimitValues,
+    ListenValues, LogValues, RepeatValues, StopValues, StorageValues, TelemetryValues, Values,
 };
 use super::value::Value;
 use super::{
-    Acks, Buffer, Cassandra, Drain, Limits, Listen, Log, Overflow, Repeats, Settings,
-    SettingsError, Stop, Storage, StoreChoice, Telemetry,
+    Access, Acks, Buffer, Cassandra, Counting, Drain, Limits, Listen, Log, Overflow, Repeats,
+    Settings, SettingsError, Stop, Storage, StoreChoice, Telemetry,
 };
 use pulsemesh_runtime::telemetry::LogFormat;
 
@@ -39,8 +41,20 @@ pub(super) fn resolve(values: &Values, warnings: Vec<String>) -> Result<Settings
 }
 
 fn typed(values: &Values) -> Result<Settings, Problem> {
-    let Values { listen, storage, cassandra, ack, log, drain, repeats, limits, stop, telemetry } =
-        values;
+    let Values {
+        listen,
+        storage,
+        cassandra,
+        ack,
+        log,
+        drain,
+        repeats,
+        limits,
+        counting,
+        access,
+        stop,
+        telemetry,
+    } = values;
     Ok(Settings {
         listen: Listen::of(listen)?,
         storage: Storage::of(storage, cassandra)?,
@@ -49,6 +63,8 @@ fn typed(values: &Values) -> Result<Settings, Problem> {
         drain: Drain::of(drain)?,
         repeats: Repeats::of(repeats)?,
         limits: Limits::of(limits)?,
+        counting: Counting::of(counting)?,
+        access: Access::of(access)?,
         stop: Stop::of(stop)?,
         telemetry: Telemetry::of(telemetry)?,
         warnings: Vec::new(),
@@ -218,6 +234,46 @@ impl Limits {
             header_timeout: header_timeout.time()?,
             body_timeout: body_timeout.time()?,
             idle_timeout: idle_timeout.time()?,
+        })
+    }
+}
+
+impl Counting {
+    fn of(values: &CountingValues) -> Result<Self, Problem> {
+        let CountingValues {
+            redis_url,
+            redis_password_file,
+            redis_tls_ca_file,
+            limits_without_redis,
+            limits_divide_by,
+        } = values;
+        let password = redis_password_file.optional(Value::path)?;
+        let tls_ca = redis_tls_ca_file.optional(Value::path)?;
+        let redis = redis_url.optional(Value::redis)?.map(|url| RedisSettings {
+            host: url.host,
+            port: url.port,
+            database: url.database,
+            username: url.username,
+            password,
+            tls: url.tls,
+            tls_ca,
+        });
+        let without_redis = match limits_without_redis.word()? {
+            "refuse" => WithoutRedis::Refuse,
+            _ => WithoutRedis::Local,
+        };
+        Ok(Self { redis, without_redis, divide_by: limits_divide_by.count()? })
+    }
+}
+
+impl Access {
+    fn of(values: &AccessValues) -> Result<Self, Problem> {
+        let AccessValues { tenants, tls_cert, tls_key, tls_client_ca } = values;
+        let client_ca = tls_client_ca.optional(Value::path)?;
+        let files = |(certificate, key)| server::tls::TlsFiles { certificate, key, client_ca };
+        Ok(Self {
+            tenants: tenants.optional(Value::path)?,
+            tls: pair(tls_cert, tls_key)?.map(files),
         })
     }
 }

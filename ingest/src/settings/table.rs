@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::definition::Fallback::{Computed, Nothing, Value as Is};
-use super::definition::Kind::{Address, Datacenter, Keyspace, Level, Nodes, Path, Switch, Word};
+use super::definition::Kind::{
+    Address, Datacenter, Keyspace, Level, Nodes, Path, Redis, Switch, Word,
+};
 use super::definition::{Definition, Kind, settings};
 use super::value::Value;
 
@@ -191,10 +193,41 @@ settings! {
         idle_timeout = "idle-timeout", "PULSEMESH_IDLE_TIMEOUT", CLIENT_TIME, Is("75s");
     }
 
+    counting: CountingValues = "Counting the limits of tenants" {
+        /// Redis, through which several processes count together; without, each counts alone.
+        redis_url = "redis-url", "PULSEMESH_REDIS_URL", Redis, Nothing("no Redis");
+        /// File that holds the password of Redis; read anew for each connection.
+        redis_password_file = "redis-password-file", "PULSEMESH_REDIS_PASSWORD_FILE",
+            Path, Nothing("no login");
+        /// PEM file of those who may sign the certificate of Redis; needed with rediss://.
+        redis_tls_ca_file = "redis-tls-ca-file", "PULSEMESH_REDIS_TLS_CA_FILE",
+            Path, Nothing("none");
+        /// While Redis can't be asked: each process counts alone, or refuses tenants with limits.
+        limits_without_redis = "limits-without-redis", "PULSEMESH_LIMITS_WITHOUT_REDIS",
+            Word(&["local", "refuse"]), Is("local");
+        /// Where a process counts alone it gives this part of each limit: the number of processes.
+        limits_divide_by = "limits-divide-by", "PULSEMESH_LIMITS_DIVIDE_BY",
+            count(1, 10_000), Is("1");
+    }
+
+    access: AccessValues = "Access" {
+        /// YAML file of those who may use it and of their keys' hashes, read again when it changes.
+        tenants = "tenants", "PULSEMESH_TENANTS",
+            Path, Nothing("one open tenant, `default`, that needs no key");
+        /// PEM file of the certificate that clients see, with those that sign it; read again when
+        /// it changes.
+        tls_cert = "tls-cert", "PULSEMESH_TLS_CERT", Path, Nothing("nothing is encrypted");
+        /// PEM file of its key; read again when it changes.
+        tls_key = "tls-key", "PULSEMESH_TLS_KEY", Path, Nothing("nothing is encrypted");
+        /// PEM file of those who sign clients' certificates, which every client then needs.
+        tls_client_ca = "tls-client-ca", "PULSEMESH_TLS_CLIENT_CA",
+            Path, Nothing("clients need no certificate");
+    }
+
     stop: StopValues = "Stop" {
         /// Time to go on accepting after SIGTERM, for load balancers to notice.
         stop_delay = "stop-delay", "PULSEMESH_STOP_DELAY", time(Duration::ZERO, HOUR), Is("0s");
-        /// Exit only when the log and the dead letters are empty, or after --stop-timeout.
+        /// Exit only when the log is empty and no replay goes on, or after --stop-timeout.
         stop_drain = "stop-drain", "PULSEMESH_STOP_DRAIN", Switch, Is("false");
         /// Longest time that --stop-drain takes.
         stop_timeout = "stop-timeout", "PULSEMESH_STOP_TIMEOUT", time(SECOND, DAY), Is("60s");

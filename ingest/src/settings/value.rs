@@ -10,6 +10,7 @@ use pulsemesh_runtime::telemetry::check_level;
 use super::definition::{Definition, Fallback, Kind};
 use super::error::{Problem, nearest};
 use super::nodes;
+use super::redis_url::{self, RedisUrl};
 use pulsemesh_runtime::units;
 
 /// Where a value came from.
@@ -88,6 +89,7 @@ impl Value {
             Kind::Nodes => self.nodes().map(drop),
             Kind::Keyspace => self.keyspace().map(drop),
             Kind::Datacenter => self.datacenter().map(drop),
+            Kind::Redis => self.redis().map(drop),
             Kind::Path => self.path().map(drop),
             Kind::Level => check_level(&self.text).map_err(|error| self.problem(error.to_string())),
             Kind::Switch => self.switch().map(drop),
@@ -139,6 +141,10 @@ impl Value {
         Err(self.problem(format!(
             "`{text}` is no name of a datacenter; write at most 128 letters, digits, _, - and ."
         )))
+    }
+
+    pub(super) fn redis(&self) -> Result<RedisUrl, Problem> {
+        redis_url::parse(&self.text).map_err(|wrong| self.problem(wrong))
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, Problem> {

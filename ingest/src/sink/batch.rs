@@ -33,6 +33,7 @@ pub struct Batch {
     log: Option<LogId>,
     finished_below: u64,
     bytes: usize,
+    replay: bool,
 }
 
 impl Batch {
@@ -46,7 +47,20 @@ impl Batch {
         finished_below: u64,
         bytes: usize,
     ) -> Self {
-        Self { chunks, rows, log, finished_below, bytes }
+        Self { chunks, rows, log, finished_below, bytes, replay: false }
+    }
+
+    /// The same as a replay of dead letters: its numbers are those of the replays, which are a
+    /// log of their own to a sink that keeps its progress.
+    #[must_use]
+    pub fn replayed(mut self) -> Self {
+        self.replay = true;
+        self
+    }
+
+    /// Whether it replays dead letters.
+    pub fn is_replay(&self) -> bool {
+        self.replay
     }
 
     /// How many rows it has.
@@ -106,6 +120,7 @@ impl Batch {
             log: self.log,
             finished_below: self.finished_below,
             bytes,
+            replay: self.replay,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod drain;
 mod log_source;
 pub mod progress;
 mod registry;
+pub mod replay;
 pub mod shares;
 pub mod source;
 

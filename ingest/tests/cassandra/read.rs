@@ -2,11 +2,16 @@
 //! leads to are as good as lost.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use uuid::Uuid;
-use xtask::client::Client;
+use xtask::client::{Client, Request};
 use xtask::server::{Server, wait_for};
 
 use crate::flow::SERVICES;
@@ -16,6 +21,59 @@ use crate::support::SOON;
 const PAGE_ROWS: usize = 1_000;
 /// How many pulses are looked up by their ids.
 const LOOKUPS: usize = 20;
+
+/// Between two reads of a reader.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// Longest that a read may take while a quorum is there: two requests to a node that does not
+/// answer, on a busy machine.
+const READ_MAX: Duration = Duration::from_secs(8);
+
+/// Somebody who reads the newest pulses again and again, until told to stop.
+pub(crate) struct Reader {
+    thread: JoinHandle<Result<Vec<Duration>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// Begins.
+    pub(crate) fn start(address: SocketAddr) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let read = move || {
+            let mut client = Client::new(address);
+            let mut times = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let service = SERVICES[times.len() % SERVICES.len()];
+                times.push(read_newest(&mut client, service)?);
+                std::thread::sleep(INTERVAL);
+            }
+            Ok(times)
+        };
+        let thread = Builder::new().name("reader".to_owned()).spawn(read);
+        Ok(Self { thread: thread.context("start a thread")?, stop })
+    }
+
+    /// Ends; an error if a read failed, or was slower than a client waits for.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let times = self.thread.join().map_err(|_| anyhow!("the reader panicked"))??;
+        let slowest = times.iter().max().context("nothing was read")?;
+        ensure!(*slowest < READ_MAX, "a read took {slowest:?}");
+        Ok(())
+    }
+}
+
+/// Reads a page and asks whether it has rows; how long it took.
+fn read_newest(client: &mut Client, service: &str) -> Result<Duration> {
+    let begun = Instant::now();
+    let target = format!("/v1/pulses?service={service}&limit=100");
+    let response = client.send(&Request::get(&target))?;
+    let took = begun.elapsed();
+    ensure!(response.status == 200, "{} after {took:?}: {}", response.status, response.text());
+    let page = response.json()?;
+    ensure!(page["pulses"].as_array().is_some_and(|rows| !rows.is_empty()), "no rows: {page}");
+    Ok(took)
+}
 
 /// Asks whether all of these pulses, and no others, are listed, each once, and whether some of
 /// them are found by their ids. A node that has just come back may be slow to answer.

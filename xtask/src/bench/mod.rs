@@ -4,6 +4,7 @@
 
 mod cassandra;
 mod context;
+mod limits;
 mod memory;
 mod report;
 mod sustained;
@@ -33,6 +34,8 @@ Cases:
   memory-throttled  resident memory of one whose store can't keep up
   start-backlog     start with 2 GiB in the log
   stop-loaded       stop under load
+  limits-fairness   latency of others while a tenant offers ten times its limit
+  limits-shared     what three processes with one Redis let through of a limit in each minute
 
 Cases with --cassandra, on one real node:
   cassandra-write     from HTTP until stored, against the best loop that writes the same tables by
@@ -83,7 +86,7 @@ pub(crate) struct Options {
 type Case = fn(&mut Context) -> Result<Vec<Row>>;
 
 /// Every case by name, in the order in which they run.
-const CASES: [(&str, Case); 8] = [
+const CASES: [(&str, Case); 10] = [
     ("single-memory", throughput::single_memory),
     ("single-durable", throughput::single_durable),
     ("ndjson-durable", throughput::ndjson_durable),
@@ -92,6 +95,8 @@ const CASES: [(&str, Case); 8] = [
     ("memory-throttled", memory::throttled),
     ("start-backlog", times::start),
     ("stop-loaded", times::stop),
+    ("limits-fairness", limits::fairness),
+    ("limits-shared", limits::shared),
 ];
 
 /// Builds what is measured, measures, prints; says whether every target was met. A smoke run

@@ -7,6 +7,7 @@ mod charts;
 mod cluster;
 mod deny;
 mod fuzz;
+mod redis;
 mod step;
 
 use std::io::{self, Write};
@@ -29,9 +30,9 @@ pub(crate) struct Options {
     #[arg(long)]
     without_cluster: bool,
     /// Only the steps of this name (`format`, `tidy`, `deny`, `build`, `programs`, `clippy`,
-    /// `tests`, `charts`, `examples`, `crash`, `bench`, `cassandra`, `bench-cassandra`, `cluster`,
-    /// with --long `fuzz`); `cassandra::word`, `cluster::word`: only those tests of Cassandra or of
-    /// the cluster whose names hold the word; any other word: only the tests whose names hold it.
+    /// `tests`, `charts`, `examples`, `crash`, `bench`, `redis`, `cassandra`, `bench-cassandra`,
+    /// `cluster`, with --long `fuzz`); `redis::word`, `cassandra::word`, `cluster::word`: only its
+    /// tests whose names hold the word; any other word: only the tests whose names hold it.
     /// The whole run has a part of `cluster`'s tests; by its name, or with --long, all are run.
     filter: Option<String>,
 }
@@ -64,10 +65,14 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
-        vec![vec![tests(""), charts::step()], vec![clippy()]],
+        vec![vec![tests("", options.long), charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
-        vec![vec![database_tests("", options.long)?, bench_cassandra(options.long)?]],
+        vec![vec![
+            redis::step(""),
+            database_tests("", options.long)?,
+            bench_cassandra(options.long)?,
+        ]],
         vec![vec![cluster_tests(&[], too_long, options.long)?]],
         vec![if options.long { vec![fuzz::step()] } else { Vec::new() }],
     ];
@@ -75,6 +80,9 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
     let Some(filter) = &options.filter else { return Ok(all) };
     if let Some(word) = filter.strip_prefix("cassandra::") {
         return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
+    }
+    if let Some(word) = filter.strip_prefix("redis::") {
+        return Ok(vec![vec![vec![redis::step(word)]]]);
     }
     if let Some(word) = filter.strip_prefix("cluster::") {
         return Ok(vec![vec![vec![cluster_tests(&[word], &[], options.long)?]]]);
@@ -84,7 +92,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
     }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
-    Ok(vec![vec![if named.is_empty() { vec![tests(filter)] } else { named }]])
+    Ok(vec![vec![if named.is_empty() { vec![tests(filter, options.long)] } else { named }]])
 }
 
 fn without_cluster(phases: Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
@@ -110,10 +118,11 @@ fn build() -> Step {
     Step::cargo("build", &format!("build {WHOLE} --bins --examples --tests --quiet"))
 }
 
-fn tests(filter: &str) -> Step {
+fn tests(filter: &str, long: bool) -> Step {
     let mut step = Step::cargo("tests", &format!("test {WHOLE} --no-fail-fast"));
     step.arguments.extend((!filter.is_empty()).then(|| filter.to_owned()));
-    step
+    // Of each store; without, as many as every gate can wait for.
+    if long { step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000) } else { step }
 }
 
 fn crash(long: bool) -> Step {
@@ -263,6 +272,7 @@ mod tests {
             "clippy",
             "crash",
             "bench",
+            "redis",
             "cassandra",
             "bench-cassandra",
             "cluster",
@@ -271,6 +281,8 @@ mod tests {
         assert_eq!(names(Some("cassandra")), ["cassandra"]);
         assert_eq!(names(Some("cassandra::outage")), ["cassandra"]);
         assert_eq!(names(Some("cluster::rolling")), ["cluster"]);
+        assert_eq!(names(Some("redis")), ["redis"]);
+        assert_eq!(names(Some("redis::hangs")), ["redis"]);
         assert_eq!(names(Some("tidy")), ["tidy"]);
         assert_eq!(names(Some("a_first_pulse")), ["tests"]);
     }

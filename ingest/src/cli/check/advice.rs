@@ -105,6 +105,9 @@ fn by_code(code: Code) -> &'static str {
             "the store is down or slow: ask /readyz?verbose of the admin listener"
         }
         Code::Stopping => "the process is stopping: wait for the next one",
+        Code::NoApiKey => "tenants are configured: give a key with --api-key-file",
+        Code::UnknownApiKey => "see that the key is whole, and that its hash is in --tenants",
+        Code::NotPermitted => "this check sends and reads: use a key of kind both",
         Code::NotFound | Code::MethodNotAllowed => NOT_OURS,
         Code::Internal => "see the log of the process, and report it as a defect",
         _ => "the process refuses the pulse of this check: see that both have the same version",

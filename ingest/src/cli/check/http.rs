@@ -107,20 +107,22 @@ pub(super) fn connect(target: &Target, timeout: Duration) -> Result<TcpStream, C
 }
 
 /// Sends one request and reads its answer, both within `timeout`. A `body` is JSON and is
-/// posted; without one the path is got.
+/// posted; without one the path is got. `key` is that of a tenant.
 pub(super) fn call(
     target: &Target,
     path: &str,
     body: Option<&str>,
+    key: Option<&str>,
     timeout: Duration,
 ) -> Result<Answer, CallError> {
     let deadline = Instant::now() + timeout;
     let mut stream = connect(target, timeout)?;
     let method = if body.is_some() { "POST" } else { "GET" };
     let body = body.unwrap_or_default();
+    let key = key.map(|key| format!("x-api-key: {key}\r\n")).unwrap_or_default();
     let request = format!(
         "{method} {}{path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\naccept: */*\r\n\
-         user-agent: pulsemesh-check\r\ncontent-type: application/json\r\n\
+         user-agent: pulsemesh-check\r\n{key}content-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         target.prefix,
         target.authority(),

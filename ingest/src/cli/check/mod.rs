@@ -8,6 +8,7 @@ mod steps;
 mod tests;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ pub(super) struct CheckArguments {
     /// The admin listener, to ask whether it is ready
     #[arg(long, value_name = "URL", value_parser = Target::parse)]
     admin: Option<Target>,
+    /// File that holds an API key of kind both, where tenants are configured
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// Longest time for each answer, and for the pulse to become readable
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: Duration,

@@ -1,10 +1,13 @@
 //! What is tried, in order. Each step gives what it found, or what is wrong; `None`: not asked
 //! for.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
+
+use crate::fs::{OsFs, read_file};
 
 use super::CheckArguments;
 use super::advice::{Finding, no_answer, not_ours, refused};
@@ -24,6 +27,8 @@ pub(super) const ALL: [(&str, Attempt); 5] = [
 
 /// The service that pulses of checks belong to.
 const SERVICE: &str = "pulsemesh-check";
+/// Largest file that is read for a key: far above any key.
+const KEY_FILE_BYTES_MAX: usize = 4096;
 /// First pause before reading again: a batch at the usual interval is there after two.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause.
@@ -41,16 +46,30 @@ fn connect(arguments: &CheckArguments) -> Found {
 }
 
 fn call(
-    target: &Target,
+    arguments: &CheckArguments,
     path: &str,
     body: Option<&str>,
     time: Duration,
 ) -> Result<Answer, Finding> {
-    http::call(target, path, body, time).map_err(|error| no_answer(&error, target))
+    let target = &arguments.url;
+    let key = arguments.api_key_file.as_deref().map(read_key).transpose()?;
+    http::call(target, path, body, key.as_deref(), time).map_err(|error| no_answer(&error, target))
+}
+
+fn read_key(path: &Path) -> Result<String, Finding> {
+    let wrong = |why: String| {
+        let advice = "write the key that `pulsemesh-ingest tenant key` printed there, alone";
+        Finding::new(format!("the key's file {} {why}", path.display()), advice)
+    };
+    let bytes = read_file(&OsFs, path, KEY_FILE_BYTES_MAX)
+        .map_err(|error| wrong(format!("can't be read: {error}")))?;
+    let text = String::from_utf8(bytes).ok().map(|text| text.trim().to_owned());
+    text.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or_else(|| wrong("holds no key".to_owned()))
 }
 
 fn health(arguments: &CheckArguments) -> Found {
-    let answer = call(&arguments.url, "/health", None, arguments.timeout)?;
+    let answer = call(arguments, "/health", None, arguments.timeout)?;
     if answer.status != 200 {
         return Err(refused(&answer));
     }
@@ -61,7 +80,8 @@ fn health(arguments: &CheckArguments) -> Found {
 }
 
 fn ready(admin: &Target, timeout: Duration) -> Found {
-    let answer = call(admin, "/readyz?verbose", None, timeout)?;
+    let answer = http::call(admin, "/readyz?verbose", None, None, timeout)
+        .map_err(|error| no_answer(&error, admin))?;
     let text = String::from_utf8_lossy(&answer.body);
     let problems: Vec<&str> = text.lines().filter(|line| line.starts_with("[-]")).collect();
     match answer.status {
@@ -80,7 +100,7 @@ fn post(arguments: &CheckArguments, id: &str) -> Found {
     let pulse = json!({
         "event_id": id, "service_name": SERVICE, "event_time": now, "status": "ok",
     });
-    let answer = call(&arguments.url, "/pulse", Some(&pulse.to_string()), arguments.timeout)?;
+    let answer = call(arguments, "/pulse", Some(&pulse.to_string()), arguments.timeout)?;
     if !matches!(answer.status, 200 | 202) {
         return Err(refused(&answer));
     }
@@ -100,7 +120,7 @@ fn read_back(arguments: &CheckArguments, id: &str) -> Found {
     let mut pause = PAUSE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
-        let answer = call(&arguments.url, &format!("/v1/pulses/{id}"), None, left)?;
+        let answer = call(arguments, &format!("/v1/pulses/{id}"), None, left)?;
         match answer.status {
             200 => return row(&answer, id),
             404 | 429 | 503 if Instant::now() + pause < deadline => std::thread::sleep(pause),

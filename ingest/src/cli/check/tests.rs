@@ -91,7 +91,8 @@ fn except(path: &'static str, status: u16, body: &'static str) -> String {
         let (method, rest) = head.split_once(' ')?;
         let target = Target::parse(&well).ok()?;
         let sent = (method == "POST").then_some(request);
-        let found = http::call(&target, rest.split(' ').next()?, sent, Duration::from_secs(10));
+        let found =
+            http::call(&target, rest.split(' ').next()?, sent, None, Duration::from_secs(10));
         let found = found.ok()?;
         answer(found.status, &String::from_utf8_lossy(&found.body))
     }))

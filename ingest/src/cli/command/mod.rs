@@ -10,6 +10,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use pulsemesh_runtime::version::Version;
 
 use crate::settings::{CONFIG_VARIABLE, DEFINITIONS, Definition, Kind, Sources};
+use crate::tenant::file::KEY_KINDS;
 
 use super::check::CheckArguments;
 
@@ -28,6 +29,13 @@ pub(super) enum Invocation {
     LogDump(PathBuf),
     /// Empty the log in the directory that the settings name.
     LogDrain(Sources),
+    /// Make an API key.
+    TenantKey {
+        /// What it is called.
+        name: String,
+        /// What it allows.
+        kind: String,
+    },
 }
 
 /// Accepts pulses over HTTP, keeps them in a crash-proof log, and writes them in batches to a
@@ -62,6 +70,23 @@ enum Command {
     /// Look at or empty a log that no process has open
     #[command(subcommand)]
     Log(LogCommand),
+    /// Make what the file of --tenants needs
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum TenantCommand {
+    /// Make an API key; prints it this once, and below it the line with its hash for the file
+    Key {
+        /// What the key is called in the file
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        name: String,
+        /// What it allows: send pulses, ask for them, both, or both and to operate
+        #[arg(long, value_name = "KIND", value_parser = KEY_KINDS.to_vec())]
+        #[arg(default_value = "write")]
+        kind: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,6 +162,7 @@ Flags win over environment variables, which win over the file, which wins over t
 
 Signals:
   SIGTERM and SIGINT stop the process in order; a second one exits at once and says what is left.
+  SIGHUP has --tenants and --tls-cert looked at now instead of within a second.
 
 Exit codes:
   0    done, or stopped in order
@@ -163,6 +189,9 @@ pub(super) fn parse(
         None if cli.check_config => Invocation::CheckConfig(sources(&matches, cli.config)),
         None => Invocation::Serve(sources(&matches, cli.config)),
         Some(Command::Check(arguments)) => Invocation::Check(arguments),
+        Some(Command::Tenant(TenantCommand::Key { name, kind })) => {
+            Invocation::TenantKey { name, kind }
+        }
         Some(Command::Log(LogCommand::Verify { directory })) => Invocation::LogVerify(directory),
         Some(Command::Log(LogCommand::Dump { directory })) => Invocation::LogDump(directory),
         Some(Command::Log(LogCommand::Drain { directory, config })) => {

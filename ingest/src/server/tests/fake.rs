@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use crate::code::Code;
 use crate::pulse;
+use crate::sink::replay::Replays;
 use crate::sink::{Batch, Sink, SinkError, Written};
 use crate::store::{Count, CountQuery, Page, Position, PulseQuery, QueryError, Row, Store};
 use crate::submission::{Ack, Intake, Receipt, Refusal, Submission};
+use crate::tenant::Tenant;
 
 /// Declared length that the fake admission refuses.
 pub(super) const REFUSED_BYTES: u64 = 7_777;
@@ -24,6 +26,8 @@ pub(super) const ROWS: usize = 250;
 pub(super) struct FakeIntake {
     /// What was submitted, in the order of arrival.
     pub(super) seen: Mutex<Vec<String>>,
+    /// Whose it was.
+    pub(super) tenants: Mutex<Vec<String>>,
     /// Requests whose head was read and let in.
     pub(super) admitted: AtomicUsize,
     /// Submissions whose wait was begun and not ended.
@@ -39,7 +43,7 @@ impl Drop for Waiting {
 }
 
 impl Intake for FakeIntake {
-    fn admit(&self, _: &str, _: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
+    fn admit(&self, _: &Tenant, _: Option<Ack>, bytes: u64) -> Result<(), Refusal> {
         if bytes == REFUSED_BYTES {
             return Err(Refusal::later(Code::LogFull, Duration::from_millis(2_500)));
         }
@@ -60,6 +64,7 @@ impl Intake for FakeIntake {
             submission.ack
         );
         self.seen.lock().expect("seen").push(seen);
+        self.tenants.lock().expect("tenants").push(submission.tenant.name.to_string());
         match submission.body {
             b"stall" => std::future::pending().await,
             b"refuse" => return Err(Refusal::later(Code::BufferFull, Duration::from_secs(3))),
@@ -84,16 +89,20 @@ impl Intake for FakeIntake {
     fn store(&self) -> Option<Arc<dyn Store>> {
         Some(Arc::new(FakeStore))
     }
+
+    fn replays(&self) -> Option<Replays> {
+        None
+    }
 }
 
 /// Has `ROWS` rows of service `many`; `stall` never answers, `down` is down.
 #[derive(Debug)]
 struct FakeStore;
 
-fn row(number: usize) -> Row {
+fn row(tenant: &str, number: usize) -> Row {
     Row {
         id: Uuid::from_u128(number as u128),
-        tenant: "default".into(),
+        tenant: tenant.into(),
         service: "many".into(),
         kind: "request".into(),
         event_time_ms: number as i64,
@@ -124,7 +133,8 @@ impl Store for FakeStore {
                 _ => {}
             }
             let end = query.after.map_or(ROWS, |after| after.event_time_ms as usize);
-            let rows: Vec<Row> = (0..end).rev().take(query.limit).map(row).collect();
+            let rows: Vec<Row> =
+                (0..end).rev().take(query.limit).map(|number| row(&query.tenant, number)).collect();
             let last = rows.last().filter(|row| row.event_time_ms > 0);
             let next = last.map(|row| Position { event_time_ms: row.event_time_ms, id: row.id });
             Ok(Page { rows, next })
@@ -142,7 +152,7 @@ impl Store for FakeStore {
                 pulse::id_from_text(tenant, "order/1"),
                 pulse::id_from_key(tenant, "old"),
             ];
-            Ok(known.contains(&id).then(|| Row { id, ..row(1) }))
+            Ok(known.contains(&id).then(|| Row { id, ..row(tenant, 1) }))
         })
     }
 

@@ -14,7 +14,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::metrics::{Metrics, RequestLabels, unregistered};
+use crate::tenant::Tenants;
 
+use super::super::tls::Tls;
 use super::super::{App, Phase, ServeError, ServerSettings, bind, serve};
 use super::fake::FakeIntake;
 
@@ -38,6 +40,18 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(settings: ServerSettings) -> Self {
+        Self::start_for(Tenants::open(), settings)
+    }
+
+    pub(super) fn start_for(tenants: Tenants, settings: ServerSettings) -> Self {
+        Self::start_with(tenants, None, settings)
+    }
+
+    pub(super) fn start_with(
+        tenants: Tenants,
+        tls: Option<Arc<Tls>>,
+        settings: ServerSettings,
+    ) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let entered = runtime.enter();
@@ -48,6 +62,8 @@ impl Server {
         let metrics = unregistered();
         let app = App {
             intake: Arc::clone(&intake),
+            tenants: Arc::new(tenants),
+            tls,
             metrics: metrics.http.clone(),
             exposition: Arc::new(|| "# EOF\n".to_owned()),
         };

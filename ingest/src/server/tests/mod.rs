@@ -3,8 +3,11 @@
 mod bodies;
 mod connections;
 mod http2;
+mod keys;
+mod limits;
 mod requests;
 mod stopping;
+mod tls;
 
 mod fake;
 mod harness;

@@ -89,6 +89,11 @@ impl Letter {
         bytes
     }
 
+    /// Its service and kind, where its pulse can be read.
+    pub fn names(&self) -> Option<(&str, &str)> {
+        self.record().map(|record| (record.entry.service, record.entry.kind))
+    }
+
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let about = serde_json::to_vec(&About {
             tenant: self.tenant.clone(),
@@ -131,4 +136,9 @@ impl Letter {
             frame: frame.to_vec(),
         })
     }
+}
+
+/// A message, cut to what is kept of it.
+pub(crate) fn shortened(message: &str, bytes_max: usize) -> String {
+    message[..message.floor_char_boundary(bytes_max)].to_owned()
 }

@@ -1,14 +1,25 @@
 //! Dead letters: pulses that a sink can never take, kept on disk with the reason, the original
-//! bytes and what was tried. Append-only; nothing here is ever overwritten or removed.
+//! bytes and what was tried, until their sink takes them after all or a person gives them up.
+//! Appended to segments; what becomes of a letter later is said in marks beside its segment,
+//! and a segment whose letters are gone gives its room back. Holds no letter in memory.
 
+mod compact;
+mod filter;
 mod letter;
+mod marks;
+mod open;
+mod place;
+mod read;
+pub(crate) mod sealed;
 mod segment;
+mod settle;
+pub(crate) mod uuid_text;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
 
@@ -16,11 +27,21 @@ use crate::fs::{File, Fs, Open};
 
 use super::progress::{LogId, SeqSet};
 
+pub use filter::Filter;
 pub use letter::{Attempt, Letter};
-pub(crate) use letter::{HISTORY_MAX, MESSAGE_BYTES_MAX};
+pub(crate) use letter::{HISTORY_MAX, MESSAGE_BYTES_MAX, shortened};
+pub(crate) use marks::Leaving;
+pub use marks::Left;
+use marks::Marks;
+pub(crate) use open::Known;
+pub(crate) use place::place_of;
+pub use place::{Held, LetterPlace};
+pub(crate) use read::Wanted;
+pub use read::{Group, LetterPage};
 use segment::{
-    FILE_HEADER_BYTES, Piece, file_header, number_of, open_name, pieces, put_record, sealed_name,
+    FILE_HEADER_BYTES, VERSION_APPENDED, file_header, open_name, put_record, sealed_name,
 };
+pub(crate) use settle::{Fate, Settled};
 
 /// Bytes at which another segment is begun; one is read into memory as a whole.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -74,64 +95,48 @@ pub struct DeadLetters {
     damaged: u64,
     full: AtomicBool,
     state: Mutex<State>,
+    /// Held shared while a segment and its marks are read, so that both are of one moment; taken
+    /// before the state where both are needed.
+    files: RwLock<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Never one of an earlier run: what is behind its end is not known then.
     active: Option<Active>,
-    segments: Vec<u64>,
+    /// A segment whose last append failed, which must be brought to its end before the next
+    /// begins: what the append left behind would be read as letters.
+    broken: Option<u64>,
+    segments: BTreeMap<u64, Segment>,
+    /// The number of the next segment; none is used twice.
+    next: u64,
+    /// Letters that are there, by tenant and reason.
+    groups: BTreeMap<(String, String), u64>,
+    left: HashMap<(String, LogId), Left>,
+    /// Marks as they were before a write that failed, of which it is not known whether it has
+    /// replaced them: the next write begins from these.
+    doubted: HashMap<u64, Marks>,
 }
 
 #[derive(Debug)]
 struct Active {
+    number: u64,
     file: Arc<dyn File>,
-    bytes: u64,
 }
 
-/// Which numbers of a log are dead letters of a sink.
-pub(crate) type Known = HashMap<(String, LogId), SeqSet>;
+/// What is known of a segment without reading it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Segment {
+    /// How far it is letters.
+    bytes: u64,
+    marks_bytes: u64,
+    /// Letters that are there.
+    live: u64,
+    /// Letters in the file that are gone.
+    gone: u64,
+}
 
 impl DeadLetters {
-    /// Opens the letters in `dir`, which is made if it is not there; cuts what was not written
-    /// to its end. `budget_bytes` bounds all of them.
-    pub(crate) fn open(
-        fs: Arc<dyn Fs>,
-        dir: PathBuf,
-        budget_bytes: u64,
-    ) -> Result<(Self, Known), OpenError> {
-        let io = |source| OpenError::Io { path: dir.clone(), source };
-        fs.create_dir_all(&dir).map_err(io)?;
-        dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent)).map_err(io)?;
-        let names = fs.list(&dir).map_err(io)?;
-        let mut found = Found::default();
-        let mut segments: BTreeMap<u64, bool> = BTreeMap::new();
-        for (number, open) in names.iter().filter_map(|name| number_of(name)) {
-            // With both names it was sealed, and may have lost something under the open one.
-            *segments.entry(number).or_insert(open) &= open;
-        }
-        // A sealed segment's name may have been given just before a kill.
-        fs.sync_dir(&dir).map_err(io)?;
-        for (number, open) in &segments {
-            found.add_segment(&*fs, &dir, *number, *open)?;
-        }
-        let segments = segments.into_keys().collect();
-        if found.damaged > 0 {
-            tracing::warn!(records = found.damaged, "dead letters are damaged; left as they are");
-        }
-        let letters = Self {
-            fs,
-            dir,
-            budget_bytes,
-            bytes: AtomicU64::new(found.bytes),
-            count: AtomicU64::new(found.count),
-            damaged: found.damaged,
-            full: AtomicBool::new(false),
-            state: Mutex::new(State { active: None, segments }),
-        };
-        Ok((letters, found.known))
-    }
-
     /// How many there are.
     pub fn len(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
@@ -142,7 +147,7 @@ impl DeadLetters {
         self.len() == 0
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments and what is said of them.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -157,18 +162,16 @@ impl DeadLetters {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// All letters, oldest first; those whose file can't be read are passed over with an error.
-    pub fn iter(&self) -> impl Iterator<Item = io::Result<Letter>> + use<> {
-        let segments = self.state.lock().unwrap_or_else(PoisonError::into_inner).segments.clone();
-        let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
-        let mut known = Known::new();
-        segments
-            .into_iter()
-            .flat_map(move |number| match read_segment(&*fs, &dir, number) {
-                Ok(bytes) => letters_in(&bytes).into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            })
-            .filter(move |letter| letter.as_ref().map_or(true, |letter| is_new(&mut known, letter)))
+    /// How many letters of a tenant there are.
+    pub fn len_of(&self, tenant: &str) -> u64 {
+        let state = self.lock();
+        let from = (tenant.to_owned(), String::new());
+        state.groups.range(from..).take_while(|((of, _), _)| of == tenant).map(|(_, n)| n).sum()
+    }
+
+    /// How many letters of a sink and log have ever left.
+    pub(crate) fn left(&self, sink: &str, log: LogId) -> Left {
+        self.lock().left.get(&(sink.to_owned(), log)).copied().unwrap_or_default()
     }
 
     /// Keeps letters; returns when they survive a power loss. After an error it is not known
@@ -178,7 +181,7 @@ impl DeadLetters {
         for letter in letters {
             put_record(&mut records, letter).map_err(AppendError::Io)?;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let bytes = self.bytes() + records.len() as u64 + FILE_HEADER_BYTES as u64;
         let full = bytes > self.budget_bytes;
         if self.full.swap(full, Ordering::Relaxed) != full {
@@ -187,164 +190,104 @@ impl DeadLetters {
         if full {
             return Err(AppendError::Full { budget_bytes: self.budget_bytes });
         }
-        let written = self.write(&mut state, &records);
-        if written.is_err() {
-            // What a failed sync left behind is unknown; the next append takes a new segment.
-            state.active = None;
+        let number = self.write(&mut state, &records).map_err(AppendError::Io)?;
+        for letter in letters {
+            state.count(letter, 1);
         }
-        written.map_err(AppendError::Io)?;
+        if let Some(segment) = state.segments.get_mut(&number) {
+            segment.live += letters.len() as u64;
+        }
         self.count.fetch_add(letters.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    fn write(&self, state: &mut State, records: &[u8]) -> io::Result<()> {
-        if state.active.as_ref().is_none_or(|active| active.bytes >= SEGMENT_BYTES) {
-            self.seal_active(state)?;
-            let number = state.segments.last().map_or(0, |last| last + 1);
-            let path = self.dir.join(open_name(number));
-            let file = match self.fs.open(&path, Open::CreateNew) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    state.segments.push(number);
-                    return Err(error);
-                }
-                opened => opened?,
+    /// Writes to the active segment, or a new one; returns its number.
+    fn write(&self, state: &mut State, records: &[u8]) -> io::Result<u64> {
+        if let Some((number, segment)) = state.active() {
+            let written = match &state.active {
+                Some(active) => append_to(&*active.file, records, segment.bytes),
+                None => Ok(()),
             };
-            let first = self.write_first(&*file, records);
-            if first.is_err() {
-                // Else a disk that stays broken would collect one with each attempt.
-                let _left = self.fs.remove(&path);
-                // A name is taken once, whether it could be removed or not.
-                state.segments.push(number);
-                return first;
+            if written.is_err() {
+                // What a failed sync left behind is unknown; the next append takes a new one.
+                state.active = None;
+                state.broken = Some(number);
             }
-            state.segments.push(number);
-            let bytes = (FILE_HEADER_BYTES + records.len()) as u64;
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            state.active = Some(Active { file, bytes });
-            return Ok(());
+            written?;
+            self.grow(state, number, records.len() as u64);
+            return Ok(number);
         }
-        if let Some(active) = &mut state.active {
-            self.bytes.fetch_add(records.len() as u64, Ordering::Relaxed);
-            active.file.write_at(records, active.bytes)?;
-            active.file.sync()?;
-            active.bytes += records.len() as u64;
-        }
-        Ok(())
+        self.end_active(state)?;
+        let number = state.next;
+        // A name is taken once, whether its file comes to be or not.
+        state.next += 1;
+        let file = self.fs.open(&self.dir.join(open_name(number)), Open::CreateNew)?;
+        state.broken = Some(number);
+        file.write_at(&file_header(VERSION_APPENDED), 0)?;
+        append_to(&*file, records, FILE_HEADER_BYTES as u64)?;
+        self.fs.sync_dir(&self.dir)?;
+        state.broken = None;
+        self.grow(state, number, (FILE_HEADER_BYTES + records.len()) as u64);
+        state.active = Some(Active { number, file });
+        Ok(number)
     }
 
-    /// All syncs of the segment that is full have succeeded: it is on disk as it reads.
-    fn seal_active(&self, state: &mut State) -> io::Result<()> {
-        if let (Some(_), Some(number)) = (state.active.take(), state.segments.last()) {
+    fn grow(&self, state: &mut State, number: u64, bytes: u64) {
+        state.segments.entry(number).or_default().bytes += bytes;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Brings the segment before the next one to its end: on disk as it reads.
+    fn end_active(&self, state: &mut State) -> io::Result<()> {
+        if let Some(Active { number, .. }) = state.active.as_ref() {
+            // All its syncs have succeeded.
             let (open, sealed) = (open_name(*number), sealed_name(*number));
             self.fs.rename(&self.dir.join(open), &self.dir.join(sealed))?;
             self.fs.sync_dir(&self.dir)?;
+            state.active = None;
         }
+        let Some(number) = state.broken else { return Ok(()) };
+        let open = self.dir.join(open_name(number));
+        if let Some(segment) = state.segments.get(&number) {
+            let mut bytes = crate::fs::read_file(&*self.fs, &open, SEGMENT_READ_BYTES_MAX)?;
+            bytes.truncate(segment.bytes as usize);
+            crate::fs::replace_file(&*self.fs, &self.dir.join(sealed_name(number)), &bytes)?;
+        }
+        match self.fs.remove(&open) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.fs.sync_dir(&self.dir)?,
+        }
+        state.broken = None;
         Ok(())
     }
 
-    fn write_first(&self, file: &dyn File, records: &[u8]) -> io::Result<()> {
-        file.write_at(&file_header(), 0)?;
-        file.write_at(records, FILE_HEADER_BYTES as u64)?;
-        file.sync()?;
-        self.fs.sync_dir(&self.dir)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[derive(Debug, Default)]
-struct Found {
-    bytes: u64,
-    count: u64,
-    damaged: u64,
-    known: Known,
-}
+impl State {
+    /// The segment that is appended to, unless it is full.
+    fn active(&self) -> Option<(u64, Segment)> {
+        let number = self.active.as_ref()?.number;
+        let segment = *self.segments.get(&number)?;
+        (segment.bytes < SEGMENT_BYTES).then_some((number, segment))
+    }
 
-impl Found {
-    fn add_segment(
-        &mut self,
-        fs: &dyn Fs,
-        dir: &Path,
-        number: u64,
-        open: bool,
-    ) -> Result<(), OpenError> {
-        let path = dir.join(if open { open_name(number) } else { sealed_name(number) });
-        let io = |source| OpenError::Io { path: path.clone(), source };
-        let bytes = crate::fs::read_file(fs, &path, SEGMENT_READ_BYTES_MAX).map_err(io)?;
-        let version = segment::version(&bytes);
-        if let Some(version) = version
-            && version > segment::VERSION
-        {
-            return Err(OpenError::Newer { path, version });
+    /// Counts a letter that is there (1) or not any more (-1).
+    fn count(&mut self, letter: &Letter, by: i64) {
+        let key = (letter.tenant.clone(), letter.code.clone());
+        let count = self.groups.entry(key.clone()).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            self.groups.remove(&key);
         }
-        let mut end = bytes.len();
-        for piece in pieces(&bytes) {
-            match piece {
-                Piece::Record(body) => match Letter::decode(body) {
-                    Some(letter) => self.count += u64::from(is_new(&mut self.known, &letter)),
-                    None => self.damaged += 1,
-                },
-                Piece::Torn(at) if open => end = at,
-                Piece::Torn(_) | Piece::Damaged => self.damaged += 1,
-            }
-        }
-        if open {
-            seal(fs, dir, number, &bytes, end).map_err(io)?;
-        } else {
-            match fs.remove(&dir.join(open_name(number))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-                _ => {}
-            }
-        }
-        if end > FILE_HEADER_BYTES {
-            self.bytes += end as u64;
-        }
-        Ok(())
     }
 }
 
-/// Writes an open segment anew under its sealed name, up to `end`. Only a file that is written
-/// and synced from the start is known to be on disk: a sync that failed before may have left
-/// bytes that are read and never written, and no later sync tells.
-fn seal(fs: &dyn Fs, dir: &Path, number: u64, bytes: &[u8], end: usize) -> io::Result<()> {
-    let (path, open) = (dir.join(sealed_name(number)), dir.join(open_name(number)));
-    if bytes[end..].iter().any(|byte| *byte != 0) {
-        // If it is damage and no torn write, a person can still read it.
-        let aside = path.with_extension(format!("cut-{end}"));
-        tracing::info!(path = %aside.display(), "cut the unwritten end of dead letters");
-        crate::fs::replace_file(fs, &aside, &bytes[end..])?;
-    }
-    if end > FILE_HEADER_BYTES {
-        crate::fs::replace_file(fs, &path, &bytes[..end])?;
-    }
-    fs.remove(&open)?;
-    fs.sync_dir(dir)
-}
-
-fn is_new(known: &mut Known, letter: &Letter) -> bool {
-    let seqs = known.entry((letter.sink.clone(), letter.log)).or_default();
-    let new = !seqs.contains(letter.seq);
-    seqs.insert(letter.seq, letter.seq + 1);
-    new
-}
-
-fn letters_in(bytes: &[u8]) -> Vec<Letter> {
-    pieces(bytes)
-        .filter_map(|piece| match piece {
-            Piece::Record(body) => Letter::decode(body),
-            Piece::Damaged | Piece::Torn(_) => None,
-        })
-        .collect()
-}
-
-fn read_segment(fs: &dyn Fs, dir: &Path, number: u64) -> io::Result<Vec<u8>> {
-    // It may be sealed between two looks.
-    for name in [sealed_name(number), open_name(number), sealed_name(number)] {
-        match crate::fs::read_file(fs, &dir.join(name), SEGMENT_READ_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => return read,
-        }
-    }
-    // One whose first write failed leaves its number behind.
-    Ok(Vec::new())
+fn append_to(file: &dyn File, records: &[u8], at: u64) -> io::Result<()> {
+    file.write_at(records, at)?;
+    file.sync()
 }
 
 #[cfg(test)]

@@ -6,13 +6,18 @@
 //! record  u32 magic   u32 body length   u32 CRC32C of the body   u32 CRC32C of these 12 bytes
 //!         body
 //! ```
+//!
+//! Version 1 is as letters were appended. In version 2 some of them are gone: each body begins
+//! with the u32 offset that its letter had at first, which its id and its marks go by.
 
 use std::io;
 
 use super::letter::Letter;
 
-/// The format that is written; an older one stays readable, a newer one is refused.
-pub(super) const VERSION: u32 = 1;
+/// The newest format that is known; an older one stays readable, a newer one is refused.
+pub(super) const VERSION: u32 = 2;
+/// What is appended to.
+pub(super) const VERSION_APPENDED: u32 = 1;
 pub(super) const FILE_HEADER_BYTES: usize = 12;
 const FILE_MAGIC: u32 = 0x4C44_4D50;
 const RECORD_MAGIC: u32 = 0x5244_4D50;
@@ -21,8 +26,8 @@ const RECORD_HEADER_BYTES: usize = 16;
 /// What is found in a segment, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
-    /// A sound record's body.
-    Record(&'a [u8]),
+    /// A sound record's body, and the offset that it was first written at.
+    Record(u32, &'a [u8]),
     /// Bytes that are no record, with sound ones behind them or of a whole record's length.
     Damaged,
     /// From this offset on the last write did not reach the disk.
@@ -48,10 +53,10 @@ pub(super) fn number_of(name: &str) -> Option<(u64, bool)> {
     Some((number.parse().ok()?, open))
 }
 
-pub(super) fn file_header() -> [u8; FILE_HEADER_BYTES] {
+pub(super) fn file_header(version: u32) -> [u8; FILE_HEADER_BYTES] {
     let mut header = [0; FILE_HEADER_BYTES];
     header[..4].copy_from_slice(&FILE_MAGIC.to_le_bytes());
-    header[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    header[4..8].copy_from_slice(&version.to_le_bytes());
     let crc = crc32c::crc32c(&header[..8]);
     header[8..].copy_from_slice(&crc.to_le_bytes());
     header
@@ -63,22 +68,37 @@ pub(super) fn version(bytes: &[u8]) -> Option<u32> {
     sound.then_some(u32_at(bytes, 4)?)
 }
 
+/// Appends a letter as it is appended to a segment.
 pub(super) fn put_record(bytes: &mut Vec<u8>, letter: &Letter) -> io::Result<()> {
     let at = bytes.len();
     bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
     letter.encode(bytes)?;
+    seal_record(bytes, at);
+    Ok(())
+}
+
+/// Appends a record of a segment that was made smaller.
+pub(super) fn put_kept(bytes: &mut Vec<u8>, offset: u32, body: &[u8]) {
+    let at = bytes.len();
+    bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+    bytes.extend_from_slice(&offset.to_le_bytes());
+    bytes.extend_from_slice(body);
+    seal_record(bytes, at);
+}
+
+fn seal_record(bytes: &mut [u8], at: usize) {
     let (head, body) = bytes[at..].split_at_mut(RECORD_HEADER_BYTES);
     head[0..4].copy_from_slice(&RECORD_MAGIC.to_le_bytes());
     head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
     head[8..12].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
     let crc = crc32c::crc32c(&head[..12]);
     head[12..16].copy_from_slice(&crc.to_le_bytes());
-    Ok(())
 }
 
 /// Walks a segment; where a header is damaged, on to the next sound one.
 pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let mut at = FILE_HEADER_BYTES;
+    let kept = version(bytes) == Some(2);
     std::iter::from_fn(move || {
         if at >= bytes.len() {
             return None;
@@ -96,7 +116,13 @@ pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
         }
         let body = &bytes[start + RECORD_HEADER_BYTES..end];
         let sound = u32_at(bytes, start + 8) == Some(crc32c::crc32c(body));
-        Some(if sound { Piece::Record(body) } else { Piece::Damaged })
+        if !sound {
+            return Some(Piece::Damaged);
+        }
+        Some(match body.split_first_chunk().filter(|_| kept) {
+            Some((offset, body)) => Piece::Record(u32::from_le_bytes(*offset), body),
+            None => Piece::Record(start as u32, body),
+        })
     })
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::clock::now_us;
 use crate::sink::batch::Batch;
-use crate::sink::dead_letter::{Attempt, HISTORY_MAX, Letter, MESSAGE_BYTES_MAX};
+use crate::sink::dead_letter::{self, Attempt, HISTORY_MAX, Letter, MESSAGE_BYTES_MAX};
+use crate::sink::progress::LogId;
 use crate::sink::shares::TenantShare;
 use crate::sink::source::Source;
 use crate::sink::{RowFault, SinkError, Written};
@@ -37,11 +38,39 @@ const LETTERS_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) drain: Arc<SinkDrain>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) ends: Ends,
     pub(crate) batch: Batch,
     /// Held until the job is dropped.
     pub(crate) _leases: Vec<Arc<Lease>>,
     pub(crate) parts: Vec<(Arc<TenantShare>, u64)>,
+}
+
+/// Where it is noted how rows ended.
+#[derive(Debug)]
+pub(crate) enum Ends {
+    /// On the board of the source that they were read from.
+    Board(Arc<Board>),
+    /// With the replay that they belong to.
+    Replay(Arc<Tried>),
+}
+
+/// What became of dead letters that were tried again.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    /// The log that their numbers belong to.
+    log: LogId,
+    /// Whoever set it wants no further attempt.
+    pub(crate) halted: AtomicBool,
+    outcome: Mutex<Outcome>,
+}
+
+/// How they ended, so far.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Ranges that the sink has taken, and how many of each had expired.
+    pub(crate) taken: Vec<(Vec<(u64, u64)>, u64)>,
+    /// As they failed, under their numbers in the replay.
+    pub(crate) failed: Vec<Letter>,
 }
 
 /// Rows that are tried together, and what became of them before.
@@ -88,6 +117,17 @@ impl Job {
         }
     }
 
+    /// Tries dead letters again; whether each has ended.
+    pub(crate) async fn replay(&self) -> bool {
+        self.drain.metrics.batch_rows.observe(self.batch.len() as f64);
+        self.write_all().await.is_ok()
+    }
+
+    /// Whether its pulses are in memory only.
+    pub(crate) fn is_of_memory(&self) -> bool {
+        matches!(&self.ends, Ends::Board(board) if board.kind == Source::Memory)
+    }
+
     async fn write_all(&self) -> Result<(), Abandoned> {
         let piece = Piece { batch: self.batch.clone(), history: History::default() };
         let mut pieces = VecDeque::from([piece]);
@@ -124,14 +164,14 @@ impl Job {
                     pieces.push_front(self.bury_faults(piece, faults).await);
                 }
                 Err(SinkError::Unknown(_) | SinkError::RowFaults(_)) if piece.batch.len() == 1 => {
-                    self.stay()?;
+                    self.search_on()?;
                     let mut row = Alone { piece, failures: 0, successes: start };
                     self.count_failure(&mut row);
                     alone.push(row);
                 }
                 Err(error) => {
                     if !matches!(error, SinkError::TooLarge) {
-                        self.stay()?;
+                        self.search_on()?;
                     }
                     piece.split_onto(&mut pieces);
                 }
@@ -177,7 +217,7 @@ impl Job {
                     let message = row.piece.history.last_message();
                     self.bury(vec![self.letter(&row.piece, 0, "write_failed", &message)]).await;
                 } else {
-                    self.stay()?;
+                    self.search_on()?;
                     left.push(row);
                 }
             }
@@ -186,10 +226,11 @@ impl Job {
         Ok(())
     }
 
-    /// A failure counts against a row only if the sink has taken others since its last one.
+    /// A failure counts against a row only if the sink has taken others since its last one; that
+    /// of a dead letter always, which stays what it is.
     fn count_failure(&self, row: &mut Alone) {
         let successes = self.drain.successes.load(Ordering::Relaxed);
-        if successes > row.successes {
+        if successes > row.successes || matches!(self.ends, Ends::Replay(_)) {
             row.failures += 1;
             row.successes = successes;
         }
@@ -249,8 +290,13 @@ impl Job {
     fn finish(&self, batch: &Batch, written: Written) {
         let Written { rows, expired } = written;
         self.drain.metrics.stored.inc_by(rows);
-        let ending = Ending::Written { rows, expired };
-        self.board.finish(self.drain.index, &ranges_of(batch.row_refs()), ending);
+        let ranges = ranges_of(batch.row_refs());
+        match &self.ends {
+            Ends::Board(board) => {
+                board.finish(self.drain.index, &ranges, Ending::Written { rows, expired });
+            }
+            Ends::Replay(tried) => tried.outcome().taken.push((ranges, expired)),
+        }
     }
 
     /// Turns faulty rows into dead letters; returns the others.
@@ -271,6 +317,11 @@ impl Job {
     /// Keeps letters, however long that takes; only then are their pulses finished.
     async fn bury(&self, letters: Vec<Letter>) {
         let drain = &*self.drain;
+        let board = match &self.ends {
+            Ends::Board(board) => board,
+            // They are kept already.
+            Ends::Replay(tried) => return tried.outcome().failed.extend(letters),
+        };
         let letters: Arc<[Letter]> = letters.into();
         let mut failures: u32 = 0;
         loop {
@@ -293,7 +344,7 @@ impl Job {
         ranges.sort_unstable();
         drain.metrics.dead_lettered.inc_by(ranges.len() as u64);
         drain.metrics.dead_letter_bytes.set(drain.letters.bytes() as i64);
-        self.board.finish(drain.index, &ranges, Ending::DeadLettered);
+        board.finish(drain.index, &ranges, Ending::DeadLettered);
     }
 
     fn letter(&self, piece: &Piece, index: usize, code: &str, message: &str) -> Letter {
@@ -301,14 +352,18 @@ impl Job {
         // A row that can't be read again has no bytes to keep; that it was here is kept.
         let record = piece.batch.row(index);
         let History { attempts, first_at_us, last } = piece.history.clone();
+        let (log, stage) = match &self.ends {
+            Ends::Board(board) => (board.source.id(), "write"),
+            Ends::Replay(tried) => (tried.log, "replay"),
+        };
         Letter {
             tenant: record.map_or_else(String::new, |record| record.envelope.tenant.to_owned()),
             sink: self.drain.name.clone(),
-            log: self.board.source.id(),
-            in_memory: self.board.kind == Source::Memory,
+            log,
+            in_memory: self.is_of_memory(),
             seq,
             code: code.to_owned(),
-            stage: "write".to_owned(),
+            stage: stage.to_owned(),
             message: shortened(message),
             attempts,
             first_at_us,
@@ -318,11 +373,35 @@ impl Job {
         }
     }
 
+    /// Whether to look on for the row that is at fault. A search in dead letters ends by itself,
+    /// and whoever halted them wants to know how they ended.
+    fn search_on(&self) -> Result<(), Abandoned> {
+        match &self.ends {
+            Ends::Replay(_) if !self.drain.stopping.load(Ordering::Relaxed) => Ok(()),
+            _ => self.stay(),
+        }
+    }
+
     /// Whether it makes sense to go on after a failure. Pulses that only memory holds are tried
     /// until the deadline.
     fn stay(&self) -> Result<(), Abandoned> {
         let stopping = self.drain.stopping.load(Ordering::Relaxed);
-        if stopping && self.board.kind == Source::Log { Err(Abandoned) } else { Ok(()) }
+        let leaves = match &self.ends {
+            Ends::Board(board) => stopping && board.kind == Source::Log,
+            Ends::Replay(tried) => stopping || tried.halted.load(Ordering::Relaxed),
+        };
+        if leaves { Err(Abandoned) } else { Ok(()) }
+    }
+}
+
+impl Tried {
+    pub(crate) fn new(log: LogId) -> Arc<Self> {
+        Arc::new(Self { log, halted: AtomicBool::new(false), outcome: Mutex::default() })
+    }
+
+    /// What has become of them so far.
+    pub(crate) fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -371,11 +450,7 @@ fn describe(error: &SinkError) -> String {
 }
 
 fn shortened(message: &str) -> String {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
+    dead_letter::shortened(message, MESSAGE_BYTES_MAX)
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -13,7 +13,7 @@ use crate::sink::source::{FrameReader, Source, SourceChunk};
 
 use super::Need;
 use super::board::{Board, Ending};
-use super::job::Job;
+use super::job::{Ends, Job};
 use super::sink_drain::{NO_TIME, SinkDrain};
 use super::window::{TakeLimits, Window, received_at_us};
 
@@ -205,7 +205,7 @@ impl Lane {
         let finished_below = self.board.durable_low(sink);
         Some(Job {
             drain: Arc::clone(&self.drain),
-            board: Arc::clone(&self.board),
+            ends: Ends::Board(Arc::clone(&self.board)),
             batch: Batch::new(taken.chunks.into(), taken.rows, log, finished_below, taken.bytes),
             _leases: taken.leases,
             parts: taken.parts,

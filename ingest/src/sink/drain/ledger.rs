@@ -1,6 +1,7 @@
 //! The conservation ledger: every pulse accepted for a sink is in exactly one place.
 
 use crate::sink::Sink;
+use crate::sink::dead_letter::{DeadLetters, Left};
 
 use super::board::{Board, Place};
 
@@ -22,7 +23,7 @@ pub struct SinkLedger {
     /// Kept as dead letters of this sink.
     pub dead_lettered: u64,
     /// Given up because the sink, a best-effort one, was too far behind, or the memory buffer was
-    /// full and the settings say to drop.
+    /// full and the settings say to drop; and dead letters that a person gave up.
     pub dropped: u64,
     /// Older than the sink's retention when they came to it.
     pub expired: u64,
@@ -52,34 +53,44 @@ impl SinkLedger {
     }
 
     pub(crate) fn take(
-        name: &str,
-        index: usize,
+        (name, index): (&str, usize),
         sink: &dyn Sink,
         (log, memory): (Option<&Board>, &Board),
+        letters: &DeadLetters,
     ) -> Self {
         let mut ledger = Self { sink: name.to_owned(), ..Self::default() };
-        ledger.in_memory = ledger.add(&memory.place(index), memory);
+        // Asked before the places: a letter leaves after it was counted there.
+        let left = |board: &Board| letters.left(name, board.source.id());
+        let (left_log, left_memory) = (log.map(left), left(memory));
+        ledger.in_memory = ledger.add(&memory.place(index), memory, left_memory);
         if let Some(log) = log {
             let mut place = log.place(index);
             // Asked after the place is copied: a sink has committed what is finished.
             if let Some(progress) = sink.progress(log.source.id()) {
                 place.adopt(&progress);
             }
-            ledger.in_log = ledger.add(&place, log);
+            ledger.in_log = ledger.add(&place, log, left_log.unwrap_or_default());
         }
         ledger
     }
 
     /// Adds what one source says; returns what is unfinished there.
-    fn add(&mut self, place: &Place, board: &Board) -> u64 {
+    fn add(&mut self, place: &Place, board: &Board, left: Left) -> u64 {
         // Asked last: what is finished was given out before.
         let end = board.source.end_seq();
         let overflowed = board.source.overflowed();
         self.accepted += place.accepted(end) + overflowed;
-        self.stored += place.totals.stored;
-        self.dead_lettered += place.totals.dead_lettered;
-        self.dropped += place.totals.dropped + overflowed;
-        self.expired += place.totals.expired;
+        // A cursor that was lost knows of fewer letters than have left.
+        let mut letters = place.totals.dead_lettered;
+        let mut take = |count: u64| {
+            let taken = count.min(letters);
+            letters -= taken;
+            taken
+        };
+        self.stored += place.totals.stored + take(left.replayed);
+        self.expired += place.totals.expired + take(left.expired);
+        self.dropped += place.totals.dropped + overflowed + take(left.discarded);
+        self.dead_lettered += letters;
         self.damaged += place.totals.damaged;
         place.unfinished(end)
     }

@@ -4,18 +4,18 @@
 
 pub(crate) mod backoff;
 pub(crate) mod board;
-mod job;
+pub(crate) mod job;
 mod keeper;
 mod lane;
 mod ledger;
 mod reader;
 mod restore;
 mod settings;
-mod sink_drain;
+pub(crate) mod sink_drain;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;
-mod view;
+pub(crate) mod view;
 mod window;
 #[cfg(test)]
 mod window_tests;
@@ -30,6 +30,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::SinkState;
 use super::dead_letter::DeadLetters;
+use super::replay::Replays;
 use super::shares::Shares;
 use super::source::Source;
 
@@ -49,6 +50,7 @@ const CURSORS_TIME_MAX: Duration = Duration::from_secs(1);
 pub struct Drains {
     view: Arc<View>,
     letters: Arc<DeadLetters>,
+    replays: Replays,
     shares: Arc<Shares>,
     stop: Arc<StopSignal>,
     threads: Mutex<Option<Threads>>,
@@ -207,6 +209,11 @@ impl Drains {
         &self.letters
     }
 
+    /// What is done with the dead letters.
+    pub fn replays(&self) -> &Replays {
+        &self.replays
+    }
+
     /// Writes what was read, and all that only memory holds; gives up what is not written at
     /// `deadline`, writes the cursors and ends. The log keeps what is not finished.
     pub async fn stop(&self, deadline: Instant) {
@@ -221,6 +228,7 @@ impl Drains {
             sink.backoff.hurry();
             sink.bell.ring_loud();
         }
+        self.replays.stop(readers_end).await;
         for thread in threads.readers {
             thread.end(deadline).await;
         }

@@ -134,7 +134,7 @@ impl Reader {
 
     fn start(&mut self, job: Job) {
         let mut counts = vec![Arc::clone(&self.in_flight)];
-        if job.board.kind == Source::Memory {
+        if job.is_of_memory() {
             counts.push(Arc::clone(&self.of_memory));
         }
         for count in &counts {

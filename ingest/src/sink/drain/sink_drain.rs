@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
 
-use crate::metrics::{Level, SinkLabels, SinkMetrics, WriteLabels};
+use crate::metrics::{LeftLabels, Level, SinkLabels, SinkMetrics, WriteLabels};
 use crate::sink::bell::Bell;
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::{Sink, SinkError};
@@ -86,6 +87,7 @@ pub(crate) struct SinkHandles {
     pub(crate) batch_rows: Histogram,
     pub(crate) write_time: Histogram,
     pub(crate) dead_letter_bytes: Level,
+    pub(crate) letters_left: Family<LeftLabels, Counter>,
     /// Ok, unavailable, too large, row faults, unknown.
     writes: [Counter; 5],
 }
@@ -102,6 +104,7 @@ impl SinkHandles {
             batch_rows: metrics.batch_rows.get_or_create(&labels).clone(),
             write_time: metrics.write_time.get_or_create(&labels).clone(),
             dead_letter_bytes: metrics.dead_letter_bytes.clone(),
+            letters_left: metrics.letters_left.clone(),
             writes: OUTCOMES.map(|outcome| metrics.writes.get_or_create(&write(outcome)).clone()),
         }
     }

@@ -15,6 +15,7 @@ use crate::sink::buffer::MemoryBuffer;
 use crate::sink::cursor::cursor_path;
 use crate::sink::dead_letter::{DeadLetters, Known};
 use crate::sink::log_source::LogSource;
+use crate::sink::replay::Replays;
 use crate::sink::shares::Shares;
 use crate::sink::source::{FrameSource, Source};
 
@@ -103,11 +104,15 @@ impl Drains {
         let sinks = sinks.collect();
         let (stop, threads) = (Arc::default(), Mutex::new(None));
         let died = watch::Sender::new(None);
-        let view = Arc::new(View { sinks, log, memory });
-        let drains = Self { view, letters, shares, stop, threads, died };
+        let view = Arc::new(View { sinks, log, memory, letters: Arc::clone(&letters) });
+        let replays =
+            Replays::open(Arc::clone(&parts.fs), &parts.letters_dir(), Arc::clone(&view))?;
+        let drains = Self { view, letters, replays, shares, stop, threads, died };
         drains.subscribe(&parts, required);
         drains.view.export(&parts.buffer, &parts.metrics, &parts.held);
+        let runtime = parts.runtime.clone();
         drains.start_threads(parts)?;
+        drains.replays.start(&runtime);
         Ok(drains)
     }
 
@@ -185,6 +190,10 @@ impl DrainParts {
         self.dir.join("sinks")
     }
 
+    fn letters_dir(&self) -> PathBuf {
+        self.dir.join("dead-letters")
+    }
+
     fn open_files(&self) -> Result<(Arc<DeadLetters>, Known), StartError> {
         let sinks_dir = self.sinks_dir();
         let made = self.fs.create_dir_all(&sinks_dir).and_then(|()| self.fs.sync_dir(&self.dir));
@@ -193,7 +202,7 @@ impl DrainParts {
         made.map_err(|source| StartError::Io { path: sinks_dir, source })?;
         let (letters, known) = DeadLetters::open(
             Arc::clone(&self.fs),
-            self.dir.join("dead-letters"),
+            self.letters_dir(),
             self.settings.dead_letter_bytes_max,
         )?;
         self.metrics.dead_letter_bytes.set(i64::try_from(letters.bytes()).unwrap_or(i64::MAX));

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::metrics::{HeldMetrics, LedgerLabels, SinkLabels, SinkMetrics};
 use crate::sink::buffer::MemoryBuffer;
+use crate::sink::dead_letter::DeadLetters;
 
 use super::board::Board;
 use super::ledger::SinkLedger;
@@ -19,6 +20,7 @@ pub(crate) struct View {
     pub(crate) sinks: Vec<Arc<SinkDrain>>,
     pub(crate) log: Option<Arc<Board>>,
     pub(crate) memory: Arc<Board>,
+    pub(crate) letters: Arc<DeadLetters>,
 }
 
 impl View {
@@ -52,8 +54,9 @@ impl View {
 
     pub(crate) fn ledger(&self) -> Vec<SinkLedger> {
         let boards = (self.log.as_deref(), &*self.memory);
-        let ledger =
-            |sink: &Arc<SinkDrain>| SinkLedger::take(&sink.name, sink.index, &*sink.sink, boards);
+        let ledger = |sink: &Arc<SinkDrain>| {
+            SinkLedger::take((&sink.name, sink.index), &*sink.sink, boards, &self.letters)
+        };
         self.sinks.iter().map(ledger).collect()
     }
 

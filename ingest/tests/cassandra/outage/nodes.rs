@@ -8,6 +8,7 @@ use xtask::server::Server;
 
 use super::under_load;
 use crate::flow::{Acknowledged, Flow};
+use crate::read::Reader;
 use crate::session::UP_MAX;
 use crate::support::{Bed, connected, lasts, stored};
 
@@ -24,8 +25,10 @@ fn one_of_three_nodes_that_is_killed_fails_no_request_at_any_level() -> Result<(
     let durable = Flow::start(server.listen(), "durable", 0)?;
     let stored = Flow::start(server.listen(), "stored", 0)?;
     bed.settled(&server)?;
+    let reader = Reader::start(server.listen())?;
     bed.last_node()?.kill()?;
     goes_on(&server, Duration::from_secs(15))?;
+    reader.stop()?;
     let sent = [durable.stop()?, stored.stop()?];
     sent.iter().try_for_each(Acknowledged::check_none_refused)?;
     bed.check(&server, &[&sent[0], &sent[1]])
@@ -35,13 +38,14 @@ fn one_of_three_nodes_that_is_killed_fails_no_request_at_any_level() -> Result<(
 #[ignore = "needs the database of cargo xtask test cassandra"]
 fn nodes_that_are_restarted_one_by_one_cost_no_request_and_no_pulse() -> Result<()> {
     let sent = under_load("restarted", |bed, server| {
+        let reader = Reader::start(server.listen())?;
         for node in bed.cluster.nodes() {
             node.stop()?;
             node.start()?;
             node.wait_sees(3, UP_MAX)?;
             bed.settled(server)?;
         }
-        Ok(())
+        reader.stop()
     })?;
     sent.check_none_refused()
 }
@@ -50,8 +54,9 @@ fn nodes_that_are_restarted_one_by_one_cost_no_request_and_no_pulse() -> Result<
 #[ignore = "needs the database of cargo xtask test cassandra"]
 fn a_node_that_hangs_costs_no_request_and_the_others_go_on_storing() -> Result<()> {
     let sent = under_load("hung", |bed, server| {
+        let reader = Reader::start(server.listen())?;
         bed.last_node()?.pause()?;
-        let outcome = goes_on(server, Duration::from_secs(15));
+        let outcome = goes_on(server, Duration::from_secs(15)).and_then(|()| reader.stop());
         bed.last_node()?.resume()?;
         outcome
     })?;

@@ -78,6 +78,8 @@ const RETENTION: By = Field("the retention of spec.store");
 const LOGIN: By = Field("spec.store.external.cassandra.credentialsSecret");
 const TLS: By = Field("spec.store.external.cassandra.tls");
 const NO_MEMORY_STORE: By = Operator("it has no effect: no mesh keeps its rows in memory");
+const NO_FILES: By = Operator("it names a file, and no pod of a mesh has it");
+const NO_TENANTS: By = Operator("it has no effect: no mesh has tenants with limits yet");
 
 const fn known(name: &'static str, kind: Kind, default: &'static str, by: By) -> Known {
     Known { name, kind, default, by }
@@ -138,6 +140,15 @@ pub(super) const KNOWN: &[Known] = &[
     known("header-timeout", CLIENT_TIME, "10s", User),
     known("body-timeout", CLIENT_TIME, "30s", User),
     known("idle-timeout", CLIENT_TIME, "75s", User),
+    known("redis-url", Text, "", NO_TENANTS),
+    known("redis-password-file", Text, "", NO_FILES),
+    known("redis-tls-ca-file", Text, "", NO_FILES),
+    known("limits-without-redis", Word(&["local", "refuse"]), "local", NO_TENANTS),
+    known("limits-divide-by", Count(1, 10_000), "1", NO_TENANTS),
+    known("tenants", Text, "", NO_FILES),
+    known("tls-cert", Text, "", NO_FILES),
+    known("tls-key", Text, "", NO_FILES),
+    known("tls-client-ca", Text, "", NO_FILES),
     known("stop-delay", Time(Duration::ZERO, seconds(3600)), "0s", GRACE),
     known("stop-drain", Switch, "false", GRACE),
     known("stop-timeout", Time(seconds(1), seconds(86_400)), "60s", GRACE),

@@ -76,6 +76,11 @@ impl ScriptedSink {
         Self::new(|_| None)
     }
 
+    /// Rows that it has taken in all, by its own count.
+    pub(crate) fn rows_of_progress(&self) -> u64 {
+        self.held().progress.values().map(|progress| progress.rows).sum()
+    }
+
     pub(crate) fn held(&self) -> MutexGuard<'_, SinkHeld> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

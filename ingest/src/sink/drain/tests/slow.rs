@@ -15,7 +15,7 @@ use crate::metrics::unregistered;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::drain::board::{Board, Place};
-use crate::sink::drain::job::Job;
+use crate::sink::drain::job::{Ends, Job};
 use crate::sink::drain::sink_drain::SinkDrain;
 use crate::sink::drain::{Need, SinkRegistration};
 use crate::sink::source::{FrameSource, Source};
@@ -56,7 +56,7 @@ fn job(dir: &Path, sink: SlowSink, pulses: u128) -> Job {
     assert_eq!(batch.len() as u128, pulses);
     let board = Board::new(Source::Memory, buffer, vec![Place::default()], 1);
     let (drain, board) = (Arc::new(drain), Arc::new(board));
-    Job { drain, board, batch, _leases: Vec::new(), parts: Vec::new() }
+    Job { drain, ends: Ends::Board(board), batch, _leases: Vec::new(), parts: Vec::new() }
 }
 
 /// All that a source holds.

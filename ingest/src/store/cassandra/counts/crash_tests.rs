@@ -165,7 +165,8 @@ impl World {
     fn write(&self, rows: u64, answered: bool) {
         let numbers = self.unfinished(rows);
         let mut process = self.process.borrow_mut();
-        let origin = Origin { log: Some(LOG), finished_below: process.finished.low() };
+        let origin =
+            Origin { replay: false, log: Some(LOG), finished_below: process.finished.low() };
         process.sums.add(origin, numbers.iter().map(|seq| row(*seq)));
         for seq in numbers.iter().filter(|_| answered) {
             process.finished.insert(*seq, *seq + 1);

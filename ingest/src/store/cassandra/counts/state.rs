@@ -41,6 +41,9 @@ pub(super) struct State {
     /// Of pulses that only memory holds: nothing of it is in the file, as they do not come
     /// again after a crash.
     memory: Option<Ledger>,
+    /// Of dead letters that were replayed. Not in the file either: after a crash in the middle of
+    /// a replay its last piece may be counted twice, or not at all.
+    replayed: Option<Ledger>,
     /// Parts that are not added to any more and have sums that are not written yet.
     pub(super) closed: Vec<Part>,
     /// The last write time, in microseconds since 1970.
@@ -54,6 +57,8 @@ pub(super) struct State {
 pub(crate) struct Origin {
     /// The log; `None` where only memory held the pulses.
     pub(crate) log: Option<LogId>,
+    /// Whether the numbers are those of replays.
+    pub(crate) replay: bool,
     /// All below are finished and will not come again.
     pub(crate) finished_below: u64,
 }
@@ -111,15 +116,15 @@ impl State {
     }
 
     pub(super) fn add(&mut self, origin: Origin, tally: &Tally<'_>, now_us: i64) {
+        let fresh = || Ledger::new(LogId(Uuid::now_v7()), false, now_us);
         let ledger = match origin.log {
+            _ if origin.replay => self.replayed.get_or_insert_with(fresh),
             Some(log) => self.ledger_of(log, now_us),
-            None => {
-                let fresh = || Ledger::new(LogId(Uuid::now_v7()), false, now_us);
-                self.memory.get_or_insert_with(fresh)
-            }
+            None => self.memory.get_or_insert_with(fresh),
         };
+        let lasting = ledger.open.lasting;
         let any = ledger.add(origin.finished_below, tally);
-        self.changes += u64::from(any && origin.log.is_some());
+        self.changes += u64::from(any && lasting);
     }
 
     /// The ledger of a log. There is never more than one log, but its directory may have been
@@ -133,13 +138,14 @@ impl State {
 
     /// Whether more rows may be written.
     pub(super) fn has_room(&self) -> bool {
-        let open = self.log.iter().chain(&self.memory).map(|ledger| &ledger.open);
+        let open =
+            self.log.iter().chain(&self.memory).chain(&self.replayed).map(|ledger| &ledger.open);
         open.chain(&self.closed).map(|part| part.sums.len()).sum::<usize>() < SUMS_MAX
     }
 
     /// Begins new parts where the open ones are full or old.
     pub(super) fn roll(&mut self, now_us: i64) {
-        for ledger in self.log.iter_mut().chain(&mut self.memory) {
+        for ledger in self.log.iter_mut().chain(&mut self.memory).chain(&mut self.replayed) {
             if !ledger.is_due(now_us) {
                 continue;
             }
@@ -182,12 +188,18 @@ impl State {
     }
 
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        let open = self.log.iter().chain(&self.memory).map(|ledger| &ledger.open);
+        let open =
+            self.log.iter().chain(&self.memory).chain(&self.replayed).map(|ledger| &ledger.open);
         open.chain(&self.closed)
     }
 
     fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
-        let open = self.log.iter_mut().chain(&mut self.memory).map(|ledger| &mut ledger.open);
+        let open = self
+            .log
+            .iter_mut()
+            .chain(&mut self.memory)
+            .chain(&mut self.replayed)
+            .map(|ledger| &mut ledger.open);
         open.chain(&mut self.closed)
     }
 }

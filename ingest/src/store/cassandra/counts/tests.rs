@@ -32,7 +32,7 @@ fn open(fs: &SimFs) -> Result<Arc<Sums>, SumsError> {
 }
 
 fn add(sums: &Sums, log: Option<LogId>, kind: &str, seqs: std::ops::Range<u64>) {
-    let origin = Origin { log, finished_below: 0 };
+    let origin = Origin { replay: false, log, finished_below: 0 };
     sums.add(origin, seqs.map(|seq| Counted { seq, tenant: "a", minute_ms: 60_000, kind }));
 }
 
@@ -156,7 +156,7 @@ fn a_memory_full_of_sums_refuses_rows_until_they_are_written() {
         minute_ms: seq as i64 * 60_000,
         kind: "x",
     });
-    sums.add(Origin { log: Some(OLD), finished_below: 0 }, rows);
+    sums.add(Origin { replay: false, log: Some(OLD), finished_below: 0 }, rows);
     assert!(!sums.has_room());
     add(&sums, Some(OLD), "x", 500_000..500_010);
     flush(&sums, &cells);

@@ -180,7 +180,11 @@ impl Writer {
         for hour in &plan.named_hours {
             self.spread.add(hour.tenant, hour.hour_ms, hour.ids);
         }
-        let origin = Origin { log: batch.log(), finished_below: batch.finished_below() };
+        let origin = Origin {
+            log: batch.log(),
+            replay: batch.is_replay(),
+            finished_below: batch.finished_below(),
+        };
         let counted = plan.rows.iter().map(|row| Counted {
             seq: row.seq,
             tenant: row.tenant,

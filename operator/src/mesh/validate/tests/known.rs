@@ -7,9 +7,12 @@ use crate::mesh::validate::known::{KNOWN, Kind, nearest};
 /// A kind of the ingest's as the operator writes it down.
 fn ours(kind: Theirs) -> Kind {
     match kind {
-        Theirs::Address | Theirs::Nodes | Theirs::Keyspace | Theirs::Datacenter | Theirs::Path => {
-            Kind::Text
-        }
+        Theirs::Address
+        | Theirs::Nodes
+        | Theirs::Keyspace
+        | Theirs::Datacenter
+        | Theirs::Redis
+        | Theirs::Path => Kind::Text,
         Theirs::Level => Kind::Level,
         Theirs::Switch => Kind::Switch,
         Theirs::Word(words) => Kind::Word(words),

@@ -108,7 +108,7 @@ async fn what_keeps_rows_from_being_stored_is_told_as_the_stores_state() {
         minute_ms: number as i64 * 60_000,
         kind: "pulse",
     });
-    fixture.writer.sums.add(Origin { log: None, finished_below: 0 }, counted);
+    fixture.writer.sums.add(Origin { replay: false, log: None, finished_below: 0 }, counted);
     let answer = fixture.write(&batch).await;
     assert!(matches!(answer, Err(SinkError::Unavailable(_))), "{answer:?}");
     let why = "too many counts wait to be written".to_owned();

@@ -1,9 +1,12 @@
 //! Whether a request may be taken: pure decisions over numbers that the caller reads. Knows
 //! neither HTTP nor a sink.
 
+pub mod rate;
+pub mod slice;
+
 use std::time::Duration;
 
-use crate::code::Code;
+use crate::code::{Code, Reject};
 use crate::submission::{Ack, Refusal};
 
 /// Longest advice to wait: past it a client had better look at its own queue.
@@ -21,12 +24,18 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// The level of a request that asked for `asked`. A level that can't be given is refused,
-    /// never lowered.
-    pub fn choose(&self, asked: Option<Ack>) -> Result<Ack, Refusal> {
-        let level = asked.unwrap_or(self.default);
+    /// The level of a request that asked for `asked`, of a tenant that may have `tenant_highest`.
+    /// A level that can't be given is refused, never lowered; who asks for none gets the default,
+    /// or the tenant's highest where that is less.
+    pub fn choose(&self, asked: Option<Ack>, tenant_highest: Ack) -> Result<Ack, Refusal> {
+        let level = asked.unwrap_or(self.default.min(tenant_highest));
         if level > self.highest {
             return Err(Code::AckNotAvailable.into());
+        }
+        if level > tenant_highest {
+            let most = tenant_highest.as_str();
+            let why = format!("the tenant may ask for {most} at most");
+            return Err(Reject::new(Code::AckNotAvailable, why).into());
         }
         Ok(level)
     }
@@ -92,10 +101,21 @@ mod tests {
     #[test]
     fn a_level_above_what_the_server_gives_is_refused_and_never_lowered() {
         let levels = Levels { default: Ack::Durable, highest: Ack::Durable };
-        assert_eq!(levels.choose(None), Ok(Ack::Durable));
-        assert_eq!(levels.choose(Some(Ack::Memory)), Ok(Ack::Memory));
-        let refusal = levels.choose(Some(Ack::Stored)).expect_err("above the highest");
-        assert_eq!(refusal.reject.code, Code::AckNotAvailable);
+        let refused = Err(Code::AckNotAvailable);
+        let cases = [
+            (None, Ack::Stored, Ok(Ack::Durable)),
+            (Some(Ack::Memory), Ack::Stored, Ok(Ack::Memory)),
+            (Some(Ack::Stored), Ack::Stored, refused),
+            (None, Ack::Memory, Ok(Ack::Memory)),
+            (Some(Ack::Memory), Ack::Memory, Ok(Ack::Memory)),
+            (Some(Ack::Durable), Ack::Memory, refused),
+            (Some(Ack::Stored), Ack::Durable, refused),
+        ];
+        for (asked, tenant_highest, expected) in cases {
+            let chosen = levels.choose(asked, tenant_highest);
+            let chosen = chosen.map_err(|refusal| refusal.reject.code);
+            assert_eq!(chosen, expected, "{asked:?} of a tenant with {tenant_highest:?}");
+        }
     }
 
     #[test]

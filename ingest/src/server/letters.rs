@@ -1,0 +1,324 @@
+//! Answers what is asked of dead letters and their replays. All of it waits for the disk, on the
+//! background runtime, a bounded number at once with the queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::code::{Code, Reject};
+use crate::decode::compression::Encoding;
+use crate::decode::decode_event;
+use crate::pulse::{EVENT_BYTES_MAX, Shape};
+use crate::query::{self, letters as asked};
+use crate::response::Answer;
+use crate::routes::LetterAction;
+use crate::sink::dead_letter::{Filter, Held};
+use crate::sink::replay::{Actor, Order, Replay, ReplayError, Replays, Steer};
+use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
+use crate::tenant::Tenant;
+
+use super::body::{self, Body};
+use super::budget::Reservation;
+use super::exchange::{Exchange, Expired};
+use super::queries;
+use super::reply::Reply;
+use super::service::{Call, Shared, refuse};
+use super::settings::ServerSettings;
+
+/// Largest body of `POST /v1/replays`: a filter with each text at its bound.
+const ORDER_BYTES_MAX: u64 = 16 * 1024;
+/// How long the answer waits for a dry run, or for the replay of one letter, to end: most do
+/// within a second. What takes longer is answered 202 and asked for again.
+const ENDING_WAIT: Duration = Duration::from_secs(4);
+/// The metadata that says which pulse an edited one stands for.
+const EDITED_FROM: &str = "edited_from";
+
+/// Answers a request.
+pub(super) async fn answer<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    action: LetterAction<'_>,
+    call: Call<'_>,
+    mut incoming: Incoming,
+) -> Reply {
+    let expects = call.head.expects_continue();
+    let (whole, held) = match read(shared, exchange, action, call, &mut incoming).await {
+        Ok(read) => read,
+        Err(refusal) => return refuse(&refusal, incoming, expects).await,
+    };
+    exchange.work(shared.settings.query_timeout);
+    let done = run(shared, exchange, action, (call, &whole)).await;
+    drop((whole, held));
+    match done {
+        Err(refusal) => refuse(&refusal, incoming, expects).await,
+        Ok(mut reply) => {
+            // What a client sends with a GET means nothing, but must not be the next request.
+            reply.unread = !body::discard(&mut incoming, expects).await;
+            reply
+        }
+    }
+}
+
+/// Reads the body where the action has one.
+async fn read<I: Intake>(
+    shared: &Shared<I>,
+    exchange: &Exchange,
+    action: LetterAction<'_>,
+    call: Call<'_>,
+    incoming: &mut Incoming,
+) -> Result<(Body, Option<Reservation>), Refusal> {
+    let bytes_max = match action {
+        LetterAction::CreateReplay => ORDER_BYTES_MAX,
+        LetterAction::ReplayOne(_) => EVENT_BYTES_MAX as u64,
+        _ => return Ok((Body::Joined(Vec::new()), None)),
+    };
+    if call.head.encoding()? != Encoding::Identity {
+        return Err(Code::UnsupportedEncoding.into());
+    }
+    let bytes_max = bytes_max.min(shared.settings.body_bytes_max);
+    let settings = ServerSettings { body_bytes_max: bytes_max, ..shared.settings.clone() };
+    let declared = body::declared(incoming);
+    if declared.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(body::too_large(&settings).into());
+    }
+    let mut held = body::reserve(declared, &shared.budget, &settings)?;
+    let whole = body::read(incoming, exchange, &mut held, &settings).await?;
+    Ok((whole, Some(held)))
+}
+
+async fn run<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    action: LetterAction<'_>,
+    (call, whole): (Call<'_>, &[u8]),
+) -> Result<Reply, Refusal> {
+    let Some(replays) = shared.app.intake.replays() else { return Err(Code::NotFound.into()) };
+    let query = call.parts.uri.query();
+    if !matches!(action, LetterAction::List) {
+        query::none(query)?;
+    }
+    let tenant = call.caller.tenant.name.to_string();
+    match action {
+        LetterAction::List => {
+            let page = asked::page(&tenant, query)?;
+            let look = move |replays: &Replays| {
+                let found = replays.page(&page.filter, page.after, page.limit)?;
+                Ok(Answer::json(200, asked::page_json(&page, &found)))
+            };
+            queries::run(shared, exchange, aside(replays, look)).await
+        }
+        LetterAction::Groups => {
+            let look = move |replays: &Replays| {
+                Ok(Answer::json(200, asked::groups_json(&replays.groups(&tenant)?)))
+            };
+            queries::run(shared, exchange, aside(replays, look)).await
+        }
+        LetterAction::Show(segment) => {
+            let id = asked::id(segment)?;
+            let look = move |replays: &Replays| {
+                let held = replays.letter(&tenant, id)?.ok_or(ReplayError::NotFound)?;
+                Ok(Answer::json(200, asked::letter_json(&held)))
+            };
+            queries::run(shared, exchange, aside(replays, look)).await
+        }
+        LetterAction::Replays => {
+            let json = asked::replays_json(&replays.list(&tenant));
+            Ok(Answer::json(200, json).into())
+        }
+        LetterAction::Replay(segment) => {
+            let replay = replays.get(&tenant, asked::id(segment)?).ok_or(Code::NotFound)?;
+            Ok(Answer::json(200, asked::replay_json(&replay)).into())
+        }
+        action => change(shared, exchange, (action, replays), (call, whole)).await,
+    }
+}
+
+/// What changes something.
+async fn change<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    (action, replays): (LetterAction<'_>, Replays),
+    (call, whole): (Call<'_>, &[u8]),
+) -> Result<Reply, Refusal> {
+    // Keys have no names yet.
+    let (tenant, key) = (call.caller.tenant.name.to_string(), None::<String>);
+    let steering = |segment: &str, steer| Ok::<_, Refusal>((asked::id(segment)?, steer));
+    let (id, steer) = match action {
+        LetterAction::Discard(segment) => {
+            let id = asked::id(segment)?;
+            let discard = move |replays: &Replays| {
+                let actor = Actor { tenant: &tenant, key: key.as_deref() };
+                replays.discard(actor, id, false)?;
+                Ok(Answer::json(200, format!("{{\"discarded\":\"{id}\"}}").into_bytes()))
+            };
+            return queries::run(shared, exchange, aside(replays, discard)).await;
+        }
+        LetterAction::ReplayOne(segment) => {
+            let id = asked::id(segment)?;
+            if !whole.is_empty() {
+                return edit(shared, exchange, (replays, id), (call, whole)).await;
+            }
+            let filter = Filter::of(&tenant);
+            let order = Order { filter, only: Some(id), dry_run: false, rate: None, by: key };
+            return queries::run(shared, exchange, create(replays, order)).await;
+        }
+        LetterAction::CreateReplay => {
+            let order = asked::order(&tenant, key.as_deref(), whole)?;
+            return queries::run(shared, exchange, create(replays, order)).await;
+        }
+        LetterAction::Pause(segment) => steering(segment, Steer::Pause)?,
+        LetterAction::Resume(segment) => steering(segment, Steer::Resume)?,
+        LetterAction::Cancel(segment) => steering(segment, Steer::Cancel)?,
+        _ => return Err(Code::Internal.into()),
+    };
+    let steered = move |replays: &Replays| {
+        let actor = Actor { tenant: &tenant, key: key.as_deref() };
+        Ok(Answer::json(200, asked::replay_json(&replays.steer(actor, id, steer)?)))
+    };
+    queries::run(shared, exchange, aside(replays, steered)).await
+}
+
+/// Begins a replay, and waits a while for one that ends soon.
+async fn create(replays: Replays, order: Order) -> Result<Answer, Refusal> {
+    let soon = order.dry_run || order.only.is_some();
+    let begin = move |replays: &Replays| {
+        if let Some(id) = order.only {
+            replays.letter(&order.filter.tenant, id)?.ok_or(ReplayError::NotFound)?;
+        }
+        replays.create(order)
+    };
+    let replay: Replay = aside(replays.clone(), begin).await?;
+    let ended = match soon {
+        true => timeout(ENDING_WAIT, replays.ended(replay.id)).await.ok().flatten(),
+        false => None,
+    };
+    Ok(match ended {
+        Some(ended) => Answer::json(200, asked::replay_json(&ended)),
+        None => Answer::json(202, asked::replay_json(&replay)),
+    })
+}
+
+/// Takes an edited pulse in a letter's place; once it is stored the letter leaves. The same edit
+/// again is the same pulse.
+async fn edit<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    (replays, letter): (Replays, Uuid),
+    (call, whole): (Call<'_>, &[u8]),
+) -> Result<Reply, Refusal> {
+    let tenant = Arc::clone(&call.caller.tenant);
+    let name = Arc::clone(&tenant.name);
+    let find = move |replays: &Replays| replays.letter(&name, letter)?.ok_or(ReplayError::NotFound);
+    let held = exchange.limit(aside_on(shared, replays.clone(), find)).await;
+    let held = held.map_err(|Expired| Code::TimedOut)??;
+    let (body, from) = edited(&held, letter, whole)?;
+    exchange.work(shared.settings.handler_timeout);
+    let receipt = submit(shared, exchange, (&tenant, &body)).await?;
+    if let Some(error) = receipt.errors.first() {
+        return Err(error.reject.clone().into());
+    }
+    let id = receipt.ids.first().copied().flatten();
+    let discard = move |replays: &Replays| {
+        let actor = Actor { tenant: &tenant.name, key: None };
+        match replays.discard(actor, letter, true) {
+            // The same edit was here before.
+            Ok(()) | Err(ReplayError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Answer::json(200, asked::edited_json(id, from, letter)))
+    };
+    queries::run(shared, exchange, aside(replays, discard)).await
+}
+
+/// The edited pulse as a submission, with an id of its own; and the id of the one before.
+fn edited(held: &Held, letter: Uuid, whole: &[u8]) -> Result<(Vec<u8>, Option<Uuid>), Reject> {
+    let record = held.letter.record();
+    let shape = record.map_or(Shape::Pulse, |record| record.envelope.shape);
+    let mut pulse = decode_event(shape, whole)?;
+    let own = Uuid::new_v5(&letter, whole).to_string();
+    pulse.event_id = Some(own.into());
+    pulse.idempotency_key = None;
+    let from = record.map(|record| record.entry.id);
+    pulse.event_time_ms =
+        pulse.event_time_ms.or_else(|| record.map(|record| record.entry.event_time_ms));
+    pulse.metadata.retain(|(name, _)| name != EDITED_FROM);
+    if let Some(from) = from {
+        pulse.metadata.push((EDITED_FROM.into(), from.to_string().into()));
+    }
+    let mut body = Vec::with_capacity(whole.len() + 256);
+    pulse.write_json(&mut body);
+    Ok((body, from))
+}
+
+/// Takes a pulse at the highest level that there is: the letter may leave only then.
+async fn submit<I: Intake>(
+    shared: &Shared<I>,
+    exchange: &Exchange,
+    (tenant, body): (&Tenant, &[u8]),
+) -> Result<Receipt, Refusal> {
+    let mut submission = Submission {
+        tenant,
+        shape: Shape::Pulse,
+        format: Format::Json,
+        body,
+        ack: Some(Ack::Stored),
+        idempotency_key: None,
+        trace: None,
+        ids: true,
+    };
+    let taken = exchange.limit(shared.app.intake.submit(submission)).await;
+    match taken.map_err(|Expired| Code::NotStoredInTime)? {
+        Err(refusal) if refusal.reject.code == Code::AckNotAvailable => {
+            submission.ack = Some(Ack::Durable);
+            let taken = exchange.limit(shared.app.intake.submit(submission)).await;
+            taken.map_err(|Expired| Code::TimedOut)?
+        }
+        taken => taken,
+    }
+}
+
+/// Works on a thread where blocking is allowed; within the background runtime.
+async fn aside<T: Send + 'static>(
+    replays: Replays,
+    work: impl FnOnce(&Replays) -> Result<T, ReplayError> + Send + 'static,
+) -> Result<T, Refusal> {
+    match spawn_blocking(move || work(&replays)).await {
+        Ok(done) => done.map_err(refusal_of),
+        Err(source) => {
+            error!(error = %source, "work with dead letters ended early");
+            Err(Code::Internal.into())
+        }
+    }
+}
+
+/// The same, from a serving thread.
+async fn aside_on<I: Intake, T: Send + 'static>(
+    shared: &Shared<I>,
+    replays: Replays,
+    work: impl FnOnce(&Replays) -> Result<T, ReplayError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn_on(aside(replays, work), &shared.background);
+    match tasks.join_next().await {
+        Some(Ok(done)) => done,
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+fn refusal_of(error: ReplayError) -> Refusal {
+    match error {
+        ReplayError::NotFound => Code::NotFound.into(),
+        ReplayError::InFlight => Code::LetterInReplay.into(),
+        ReplayError::Ended => Code::ReplayEnded.into(),
+        ReplayError::TooMany => Code::TooManyReplays.into(),
+        ReplayError::Io(source) => {
+            error!(error = %source, "use of the dead letters failed");
+            Code::DeadLettersFailed.into()
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Gives room back: a segment of which all letters are gone is removed, one of which most are
+//! gone is written anew without them. Only where no start needs to know of the gone ones: their
+//! sink's cursor on disk is past them. Blocks.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{self, Fs};
+
+use super::letter::Letter;
+use super::marks::{self, LeftOf, Marks};
+use super::sealed::{Kind, SealedError};
+use super::segment::{
+    FILE_HEADER_BYTES, Piece, VERSION, file_header, pieces, put_kept, sealed_name,
+};
+use super::{DeadLetters, LogId, Segment};
+
+const KIND: Kind = Kind { magic: 0x4744_4D50, version: 1, bytes_max: 64 << 20 };
+const FILE: &str = "removed";
+/// A segment is written anew when this share of its letters is gone: each letter is then written
+/// twice more at most while its neighbours go.
+const GONE_SHARE_MIN: f64 = 0.5;
+
+/// What is still to be known of segments that were removed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Forgotten {
+    /// Above the number of every one.
+    pub(super) next: u64,
+    /// Of which some files may still be there.
+    pub(super) removed: BTreeSet<u64>,
+    pub(super) left: Vec<LeftOf>,
+}
+
+impl Forgotten {
+    pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<Self, SealedError> {
+        Ok(KIND.read(fs, &dir.join(FILE))?.unwrap_or_default())
+    }
+
+    fn add(&mut self, left: &[LeftOf]) {
+        for of in left.iter().filter(|of| !of.in_memory) {
+            let known = |known: &&mut LeftOf| known.sink == of.sink && known.log == of.log;
+            match self.left.iter_mut().find(known) {
+                Some(known) => known.left.add(&of.left),
+                None => self.left.push(of.clone()),
+            }
+        }
+    }
+}
+
+/// Whether a sink's number is finished for good, so that no start asks for it again.
+pub(crate) type IsFinished<'a> = dyn Fn(&str, LogId, u64) -> bool + 'a;
+
+impl DeadLetters {
+    /// Gives back what room it can; returns how many bytes. A segment that can't be read or
+    /// written is left to the next call.
+    pub(crate) fn compact(&self, is_finished: &IsFinished<'_>) -> io::Result<u64> {
+        let before = self.bytes();
+        let due: Vec<_> = {
+            let state = self.lock();
+            let active = state.active.as_ref().map(|active| active.number);
+            let idle = |number: &u64| Some(*number) != active && Some(*number) != state.broken;
+            let due = state
+                .segments
+                .iter()
+                .filter(|(number, segment)| idle(number) && segment.is_worth_writing());
+            due.map(|(number, _)| *number).collect()
+        };
+        for number in due {
+            self.shrink(number, is_finished)?;
+        }
+        Ok(before.saturating_sub(self.bytes()))
+    }
+
+    fn shrink(&self, number: u64, is_finished: &IsFinished<'_>) -> io::Result<()> {
+        let _alone = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, marks) = (self.segment_bytes(number)?, self.marks(number)?);
+        let mut kept = file_header(VERSION).to_vec();
+        let mut stays = Segment::default();
+        for piece in pieces(&bytes) {
+            // What is damaged is kept until all that can be read is gone.
+            let Piece::Record(offset, body) = piece else { return self.keep_damaged(number) };
+            let Some(letter) = Letter::decode(body) else { return self.keep_damaged(number) };
+            if !marks.gone.contains(&offset) {
+                put_kept(&mut kept, offset, body);
+                stays.live += 1;
+            } else if !is_finished(&letter.sink, letter.log, letter.seq) {
+                return Ok(());
+            }
+        }
+        if stays.live == 0 {
+            return self.remove_segment(number, &marks);
+        }
+        fs::replace_file(&*self.fs, &self.dir.join(sealed_name(number)), &kept)?;
+        self.recount(number, kept.len() as u64);
+        Ok(())
+    }
+
+    /// No more is tried with a segment that has something to be looked at by a person.
+    fn keep_damaged(&self, number: u64) -> io::Result<()> {
+        if let Some(segment) = self.lock().segments.get_mut(&number) {
+            segment.gone = 0;
+        }
+        Ok(())
+    }
+
+    fn recount(&self, number: u64, bytes: u64) {
+        if let Some(segment) = self.lock().segments.get_mut(&number) {
+            self.bytes.fetch_sub(segment.bytes.saturating_sub(bytes), Ordering::Relaxed);
+            segment.bytes = bytes;
+            segment.gone = 0;
+        }
+    }
+
+    fn remove_segment(&self, number: u64, marks: &Marks) -> io::Result<()> {
+        // First what counts of it: a crash from here on removes the rest at the next start.
+        let mut forgotten = Forgotten::read(&*self.fs, &self.dir).map_err(io::Error::other)?;
+        if !forgotten.removed.contains(&number) {
+            forgotten.add(&marks.left);
+            forgotten.next = forgotten.next.max(number + 1);
+        }
+        // Those before are gone, or their removal failed and is tried again.
+        let mut removed = BTreeSet::from([number]);
+        for earlier in &forgotten.removed {
+            if self.lock().segments.contains_key(earlier) {
+                removed.insert(*earlier);
+            }
+        }
+        forgotten.removed = removed;
+        KIND.write(&*self.fs, &self.dir.join(FILE), &forgotten)?;
+        for path in [self.dir.join(sealed_name(number)), marks::path(&self.dir, number)] {
+            match self.fs.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.fs.sync_dir(&self.dir)?;
+        if let Some(segment) = self.lock().segments.remove(&number) {
+            let bytes = segment.bytes + segment.marks_bytes;
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    fn is_worth_writing(&self) -> bool {
+        let all = self.live + self.gone;
+        self.bytes > FILE_HEADER_BYTES as u64
+            && self.gone > 0
+            && self.gone as f64 >= all as f64 * GONE_SHARE_MIN
+    }
+}

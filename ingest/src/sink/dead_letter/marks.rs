@@ -1,0 +1,155 @@
+//! What has become of the letters of one segment since they were written: which are gone, and
+//! how, and which have failed again. A file beside the segment, replaced as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::letter::{Attempt, HISTORY_MAX, Letter, shortened};
+use super::sealed::Kind;
+
+/// Far above any: thousands of letters of a segment, each with its last attempts.
+pub(super) const KIND: Kind = Kind { magic: 0x4B4D_4C50, version: 1, bytes_max: 256 << 20 };
+/// Longest message of an attempt that is kept here: the letter itself has the first in full.
+const MESSAGE_BYTES_MAX: usize = 240;
+
+/// How a letter left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Its sink has taken it.
+    Replayed,
+    /// Its sink found it older than its retention.
+    Expired,
+    /// A person gave it up, or replaced it by an edited pulse.
+    Discarded,
+}
+
+/// How many letters left, by how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its sink has taken them.
+    pub replayed: u64,
+    /// Its sink found them older than its retention.
+    pub expired: u64,
+    /// A person gave them up.
+    pub discarded: u64,
+}
+
+/// Those of one sink and log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeftOf {
+    pub(super) sink: String,
+    #[serde(with = "crate::sink::dead_letter::uuid_text")]
+    pub(super) log: uuid::Uuid,
+    /// Whether only memory held them: no later run counts by that log.
+    pub(super) in_memory: bool,
+    #[serde(flatten)]
+    pub(super) left: Left,
+}
+
+/// A letter that has failed again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) code: String,
+    pub(crate) stage: String,
+    pub(crate) message: String,
+    pub(crate) attempts: u32,
+    pub(crate) last_at_us: i64,
+    /// Attempts beyond those that the letter itself tells of, the last ones.
+    pub(crate) history: Vec<Attempt>,
+}
+
+/// The marks of a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks {
+    /// Offsets of letters that are gone.
+    pub(super) gone: BTreeSet<u32>,
+    pub(super) left: Vec<LeftOf>,
+    pub(super) failed: BTreeMap<u32, Failure>,
+}
+
+/// Where a segment's marks lie.
+pub(super) fn path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("letters-{segment:016}.marks"))
+}
+
+/// The segment whose marks have this name.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix("letters-")?.strip_suffix(".marks")?.parse().ok()
+}
+
+impl Left {
+    pub(super) fn count(&mut self, leaving: Leaving) {
+        *match leaving {
+            Leaving::Replayed => &mut self.replayed,
+            Leaving::Expired => &mut self.expired,
+            Leaving::Discarded => &mut self.discarded,
+        } += 1;
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.replayed += other.replayed;
+        self.expired += other.expired;
+        self.discarded += other.discarded;
+    }
+}
+
+impl Marks {
+    /// A letter leaves; whether it had not before.
+    pub(super) fn leave(&mut self, offset: u32, letter: &Letter, leaving: Leaving) -> bool {
+        if !self.gone.insert(offset) {
+            return false;
+        }
+        self.failed.remove(&offset);
+        let known = |of: &&mut LeftOf| of.sink == letter.sink && of.log == letter.log.0;
+        match self.left.iter_mut().find(known) {
+            Some(of) => of.left.count(leaving),
+            None => {
+                let (sink, log) = (letter.sink.clone(), letter.log.0);
+                let in_memory = letter.in_memory;
+                let mut of = LeftOf { sink, log, in_memory, left: Left::default() };
+                of.left.count(leaving);
+                self.left.push(of);
+            }
+        }
+        true
+    }
+
+    /// A letter has failed again, `letter` being as it was before, with `tried` attempts.
+    pub(super) fn fail(&mut self, offset: u32, letter: &Letter, tried: &Letter) -> bool {
+        if self.gone.contains(&offset) {
+            return false;
+        }
+        let earlier = self.failed.remove(&offset).map(|failure| failure.history);
+        let mut history = earlier.unwrap_or_default();
+        history.extend(tried.history.iter().map(|attempt| Attempt {
+            message: shortened(&attempt.message, MESSAGE_BYTES_MAX),
+            ..attempt.clone()
+        }));
+        let kept = history.split_off(history.len().saturating_sub(HISTORY_MAX));
+        let failure = Failure {
+            code: tried.code.clone(),
+            stage: tried.stage.clone(),
+            message: tried.message.clone(),
+            attempts: letter.attempts.saturating_add(tried.attempts.max(1)),
+            last_at_us: tried.last_at_us.max(letter.last_at_us),
+            history: kept,
+        };
+        self.failed.insert(offset, failure);
+        true
+    }
+
+    /// Tells a letter what has become of it.
+    pub(super) fn apply(&self, offset: u32, letter: &mut Letter) {
+        let Some(failure) = self.failed.get(&offset) else { return };
+        letter.code.clone_from(&failure.code);
+        letter.stage.clone_from(&failure.stage);
+        letter.message.clone_from(&failure.message);
+        letter.attempts = failure.attempts;
+        letter.last_at_us = failure.last_at_us;
+        letter.history.extend(failure.history.iter().cloned());
+        let beyond = letter.history.len().saturating_sub(HISTORY_MAX);
+        letter.history.drain(..beyond);
+    }
+}

@@ -1,0 +1,191 @@
+//! Writes one piece of a replay: letters to their sinks under the numbers that are kept for
+//! them, then notes what became of each. A letter leaves only when its sink has synced its row.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::log::frame::Frame;
+use crate::sink::batch::{Batch, RowRef};
+use crate::sink::dead_letter::{Fate, Held, Leaving, LetterPlace, Settled};
+use crate::sink::drain::job::{Ends, Job, Outcome, Tried};
+use crate::sink::drain::sink_drain::SinkDrain;
+
+use super::job::Replay;
+use super::runner::blocking;
+use super::{Desk, Phase};
+
+/// How long a sink that could not sync is left alone.
+const SYNC_WAIT: Duration = Duration::from_secs(1);
+
+/// Letters by their number.
+type Numbered = BTreeMap<u64, Held>;
+
+/// Writes what is on its way of a replay; `held` are those of it that are still there.
+pub(super) async fn write(desk: &Arc<Desk>, replay: &Replay, held: Vec<Held>) -> io::Result<()> {
+    let Some(flight) = &replay.in_flight else { return Ok(()) };
+    let numbers: HashMap<LetterPlace, u64> = (flight.first_seq..)
+        .zip(&flight.places)
+        .filter_map(|(seq, place)| place.map(|place| (place, seq)))
+        .collect();
+    let mut by_sink: HashMap<String, Numbered> = HashMap::new();
+    let mut there = Vec::with_capacity(held.len());
+    for held in held {
+        let Some(seq) = numbers.get(&held.place) else { continue };
+        there.push(held.place);
+        by_sink.entry(held.letter.sink.clone()).or_default().insert(*seq, held);
+    }
+    // What was noted just before a crash is not there any more; it has been taken.
+    let gone: Vec<_> =
+        numbers.keys().filter(|place| there.binary_search(place).is_err()).copied().collect();
+    land(desk, replay, &gone, |counts| counts.stored += gone.len() as u64);
+    for (sink, letters) in by_sink {
+        let drain = desk.view.sinks.iter().find(|drain| drain.name == sink).map(Arc::clone);
+        match drain {
+            Some(drain) => write_to(desk, replay, &drain, letters).await?,
+            None => skip(desk, replay, letters.values()),
+        }
+    }
+    Ok(())
+}
+
+async fn write_to(
+    desk: &Arc<Desk>,
+    replay: &Replay,
+    drain: &Arc<SinkDrain>,
+    mut letters: Numbered,
+) -> io::Result<()> {
+    let unreadable: Vec<_> =
+        letters.iter().filter(|(_, held)| entry_of(held).is_none()).map(|(seq, _)| *seq).collect();
+    let skipped: Vec<_> = unreadable.iter().filter_map(|seq| letters.remove(seq)).collect();
+    skip(desk, replay, skipped.iter());
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let tried = Tried::new(desk.table.log());
+    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some((replay.id, Arc::clone(&tried)));
+    if desk.table.get(replay.id).is_none_or(|now| now.phase != Phase::Running) {
+        // It was told to end: its sink is asked once, not until it is back.
+        desk.halt(replay.id);
+    }
+    let job = Job {
+        drain: Arc::clone(drain),
+        ends: Ends::Replay(Arc::clone(&tried)),
+        batch: batch_of(desk, &letters),
+        _leases: Vec::new(),
+        parts: Vec::new(),
+    };
+    let _halted = job.replay().await;
+    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let outcome = std::mem::take(&mut *tried.outcome());
+    settle(desk, replay, drain, (letters, outcome)).await
+}
+
+fn batch_of(desk: &Desk, letters: &Numbered) -> Batch {
+    let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (seq, held) in letters {
+        let Some(entry) = entry_of(held) else { continue };
+        rows.push(RowRef { seq: *seq, chunk: chunks.len() as u32, frame: 0, entry });
+        bytes += held.letter.frame.len();
+        chunks.push(Bytes::copy_from_slice(&held.letter.frame));
+    }
+    let (log, below) = (desk.table.log(), desk.table.finished_below());
+    Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed()
+}
+
+fn entry_of(held: &Held) -> Option<u32> {
+    let frame = Frame::read_proven(&held.letter.frame).ok()?;
+    frame.entries().next().map(|(offset, _)| offset as u32)
+}
+
+/// Notes what has become of letters.
+async fn settle(
+    desk: &Arc<Desk>,
+    replay: &Replay,
+    drain: &SinkDrain,
+    (mut letters, outcome): (Numbered, Outcome),
+) -> io::Result<()> {
+    if !outcome.taken.is_empty() && !synced(desk, drain).await {
+        return Ok(());
+    }
+    let (mut settled, mut expired_total) = (Vec::new(), 0);
+    for (ranges, expired) in outcome.taken {
+        let seqs = ranges.into_iter().flat_map(|(start, end)| start..end);
+        let mut taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
+        // What has expired was received before what has not.
+        taken.sort_by_key(|held| held.letter.record().map(|record| record.envelope.received_at_us));
+        for (held, place) in taken.into_iter().zip(0..) {
+            let leaving = if place < expired { Leaving::Expired } else { Leaving::Replayed };
+            settled.push(Settled { held, fate: Fate::Leaves(leaving) });
+        }
+        expired_total += expired;
+    }
+    let taken = settled.len() as u64;
+    for tried in outcome.failed {
+        if let Some(held) = letters.remove(&tried.seq) {
+            settled.push(Settled { held, fate: Fate::Fails(Box::new(tried)) });
+        }
+    }
+    let failed = settled.len() as u64 - taken;
+    settled.sort_by_key(|settled| settled.held.place);
+    let places: Vec<_> = settled.iter().map(|settled| settled.held.place).collect();
+    blocking(desk, move |desk| desk.letters.settle(&settled)).await?;
+    let expired = expired_total.min(taken);
+    desk.count(&drain.name, Leaving::Expired, expired);
+    desk.count(&drain.name, Leaving::Replayed, taken - expired);
+    land(desk, replay, &places, |counts| {
+        counts.stored += taken - expired;
+        counts.expired += expired;
+        counts.failed += failed;
+    });
+    Ok(())
+}
+
+/// Makes what a sink has taken survive a power loss; whether it did before all stops.
+async fn synced(desk: &Desk, drain: &SinkDrain) -> bool {
+    let mut told = false;
+    while !desk.is_stopping() {
+        match drain.sink.sync().await {
+            Ok(()) => return true,
+            Err(error) if told => drop(error),
+            Err(error) => {
+                let sink = &*drain.name;
+                tracing::error!(sink, error = format!("{error:#}"), "sync for a replay failed");
+                told = true;
+            }
+        }
+        sleep(SYNC_WAIT).await;
+    }
+    false
+}
+
+fn skip<'a>(desk: &Desk, replay: &Replay, letters: impl Iterator<Item = &'a Held>) {
+    let places: Vec<_> = letters.map(|held| held.place).collect();
+    land(desk, replay, &places, |counts| counts.skipped += places.len() as u64);
+}
+
+/// These are no longer on their way.
+fn land(
+    desk: &Desk,
+    replay: &Replay,
+    places: &[LetterPlace],
+    count: impl FnOnce(&mut super::Counts),
+) {
+    if places.is_empty() {
+        return;
+    }
+    let landed: std::collections::HashSet<_> = places.iter().collect();
+    desk.table.change(replay.id, |replay| {
+        count(&mut replay.counts);
+        for place in replay.in_flight.iter_mut().flat_map(|flight| &mut flight.places) {
+            if place.as_ref().is_some_and(|place| landed.contains(place)) {
+                *place = None;
+            }
+        }
+    });
+}

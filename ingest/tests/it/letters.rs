@@ -1,0 +1,277 @@
+//! Dead letters over HTTP: looked at, given up, edited, replayed, and a process killed twice in
+//! the middle of a replay.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use xtask::client::Request;
+use xtask::flags;
+use xtask::ledger::{drained, in_place};
+use xtask::server::{Launch, Server, wait_for};
+
+use crate::support::{SOON, example, launch, rows, say, setting};
+
+/// Letters of the replay that is killed.
+const LETTERS: usize = 20_000;
+/// Longest replay of them.
+const REPLAY_MAX: Duration = Duration::from_secs(60);
+
+/// A server whose store refuses kind `refused` while a file exists.
+struct Refusing {
+    dir: TempDir,
+    server: Server,
+}
+
+impl Refusing {
+    fn start() -> Result<Self> {
+        let dir = TempDir::new().context("make a directory")?;
+        fs::create_dir(dir.path().join("data"))?;
+        fs::write(refuse_file(dir.path()), "")?;
+        let server = refusing(dir.path())?.start()?;
+        server.wait_ready(SOON)?;
+        Ok(Self { dir, server })
+    }
+
+    /// Makes dead letters.
+    fn refuse(&self, service: &str, letters: usize) -> Result<()> {
+        let mut client = self.server.client();
+        let numbers: Vec<_> = (0..letters).collect();
+        for numbers in numbers.chunks(5_000) {
+            let event = |number: &usize| {
+                let id = format!("{service}-{number}");
+                json!({"service": service, "kind": "refused", "event_id": id}).to_string()
+            };
+            let body = numbers.iter().map(event).collect::<Vec<_>>().join("\n");
+            let response = client.send(&Request::lines("/pulse", body))?;
+            ensure!(response.status == 202, "{}", response.text());
+        }
+        drained(&self.server, REPLAY_MAX)?;
+        Ok(())
+    }
+
+    fn accept(&self) -> Result<()> {
+        fs::remove_file(refuse_file(self.dir.path())).context("let the store take all")
+    }
+
+    fn get(&self, target: &str) -> Result<Value> {
+        self.server.client().get_json(target)
+    }
+
+    fn send(&self, method: &str, target: &str, body: &str, status: u16) -> Result<Value> {
+        let response = self.server.client().send(&Request::new(method, target).body(body))?;
+        let text = response.text();
+        ensure!(response.status == status, "{method} {target}: {} {text}", response.status);
+        response.json()
+    }
+
+    fn letters(&self) -> Result<f64> {
+        Ok(in_place(&self.server.samples()?, "dead_lettered"))
+    }
+
+    fn check_ledger(&self) -> Result<()> {
+        let samples = drained(&self.server, SOON)?;
+        let places = ["stored", "dead_lettered", "dropped", "expired", "damaged"];
+        let sum: f64 = places.iter().map(|place| in_place(&samples, place)).sum();
+        ensure!(in_place(&samples, "accepted") == sum, "the ledger is not equal");
+        Ok(())
+    }
+}
+
+fn refuse_file(dir: &Path) -> PathBuf {
+    dir.join("refuse")
+}
+
+fn refusing(dir: &Path) -> Result<Launch> {
+    let file = refuse_file(dir).display().to_string();
+    let launch = Launch::new(example("refusing")?, &dir.join("data"));
+    Ok(launch.flag("--refuse-while", &file).flag(flags::FLUSH_INTERVAL, "20ms"))
+}
+
+#[test]
+fn letters_are_listed_grouped_shown_and_given_up() -> Result<()> {
+    let at = Refusing::start()?;
+    at.refuse("one", 25)?;
+    at.refuse("two", 5)?;
+    let mut ids = BTreeSet::new();
+    let mut cursor = String::new();
+    loop {
+        let page = at.get(&format!("/v1/dead-letters?service=one&limit=10{cursor}"))?;
+        let letters = page["dead_letters"].as_array().context("letters")?;
+        for letter in letters {
+            assert_eq!((&letter["service"], &letter["kind"]), (&json!("one"), &json!("refused")));
+            assert_eq!((&letter["reason"], &letter["stage"]), (&json!("refused"), &json!("write")));
+            assert_eq!((&letter["body"], &letter["attempts"]), (&Value::Null, &json!(1)));
+            assert!(ids.insert(letter["id"].as_str().context("an id")?.to_owned()));
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(ids.len(), 25);
+    let none = at.get("/v1/dead-letters?reason=other")?;
+    assert_eq!(none["dead_letters"], json!([]));
+    let text = at.get("/v1/dead-letters?text=one-17")?;
+    assert_eq!(text["dead_letters"].as_array().map(Vec::len), Some(1));
+    let groups = at.get("/v1/dead-letters/groups")?;
+    assert_eq!(
+        (&groups["groups"][0]["reason"], &groups["groups"][0]["count"]),
+        (&json!("refused"), &json!(30))
+    );
+    assert!(groups["groups"][0]["sample"]["body"].is_string(), "{groups}");
+
+    let id = ids.first().context("a letter")?;
+    let target = format!("/v1/dead-letters/{id}");
+    let letter = at.get(&target)?;
+    assert!(letter["body"].as_str().is_some_and(|body| body.contains("one-")), "{letter}");
+    assert_eq!(letter["history"].as_array().map(Vec::len), Some(1));
+    at.send("DELETE", &target, "", 200)?;
+    for (method, target) in [("DELETE", &*target), ("GET", &target)] {
+        assert_eq!(at.send(method, target, "", 404)?["code"], "not_found");
+    }
+    for unknown in ["x", "019c1425-7c00-7d5e-9f0a-3b1f6f0c2a11"] {
+        at.send("DELETE", &format!("/v1/dead-letters/{unknown}"), "", 404)?;
+        at.send("POST", &format!("/v1/dead-letters/{unknown}/replay"), "", 404)?;
+        at.send("POST", &format!("/v1/replays/{unknown}/pause"), "", 404)?;
+    }
+    assert_eq!(at.send("POST", "/v1/replays", "[]", 400)?["code"], "not_an_object");
+    assert_eq!(at.send("GET", "/v1/dead-letters?limit=x", "", 400)?["code"], "invalid_parameter");
+    assert_eq!(at.letters()?, 29.0);
+    at.check_ledger()
+}
+
+#[test]
+fn one_letter_is_replayed_or_edited_and_a_dry_run_changes_nothing() -> Result<()> {
+    let at = Refusing::start()?;
+    at.refuse("one", 3)?;
+    let page = at.get("/v1/dead-letters")?;
+    let target = |place: usize| -> Result<String> {
+        let id = page["dead_letters"][place]["id"].as_str().context("an id")?;
+        Ok(format!("/v1/dead-letters/{id}/replay"))
+    };
+    let failed = at.send("POST", &target(0)?, "", 200)?;
+    assert_eq!((&failed["state"], &failed["counts"]["failed"]), (&json!("completed"), &json!(1)));
+    let again = at.get(target(0)?.trim_end_matches("/replay"))?;
+    assert_eq!((&again["attempts"], &again["stage"]), (&json!(2), &json!("replay")));
+
+    // Edited to what the store takes: another pulse, which says which one it stands for.
+    let edited = r#"{"service":"one","kind":"taken","value":7}"#;
+    let new = at.send("POST", &target(1)?, edited, 200)?;
+    assert_eq!(new["edited_from"], page["dead_letters"][1]["pulse_id"]);
+    let id = new["id"].as_str().context("an id")?;
+    let row = at.get(&format!("/v1/pulses/{id}"))?;
+    assert_eq!(row["metadata"]["edited_from"], new["edited_from"]);
+    assert_eq!(row["event_time"], page["dead_letters"][1]["event_time"]);
+    at.send("POST", &target(1)?, edited, 404)?;
+    at.send("POST", &target(2)?, r#"{"service":7}"#, 400)?;
+
+    let dry = at.send("POST", "/v1/replays", r#"{"dry_run":true}"#, 200)?;
+    assert_eq!((&dry["counts"]["matched"], &dry["counts"]["stored"]), (&json!(2), &json!(0)));
+    assert_eq!(dry["sample"].as_array().map(Vec::len), Some(2));
+    assert_eq!(at.letters()?, 2.0);
+
+    at.accept()?;
+    let replayed = at.send("POST", &target(0)?, "", 200)?;
+    assert_eq!(replayed["counts"]["stored"], 1);
+    let pulse = page["dead_letters"][0]["pulse_id"].as_str().context("an id")?;
+    let row = at.get(&format!("/v1/pulses/{pulse}"))?;
+    for name in ["event_time", "received_at"] {
+        assert_eq!(row[name], page["dead_letters"][0][name], "{name} is as it was");
+    }
+    at.send("POST", &target(0)?, "", 404)?;
+    assert_eq!(rows(&at.server, "one")?.len(), 2);
+    assert_eq!(at.get("/v1/replays")?["replays"].as_array().map(Vec::len), Some(3));
+    at.check_ledger()
+}
+
+#[test]
+fn a_process_killed_twice_in_a_replay_stores_each_letter_once() -> Result<()> {
+    let letters = setting("PULSEMESH_LETTERS").map_or(LETTERS, |letters| letters as usize);
+    let mut at = Refusing::start()?;
+    at.refuse("replayed", letters)?;
+    assert_eq!(at.letters()?, letters as f64);
+    at.accept()?;
+    // Slow enough to be in the middle of it when it is killed.
+    let rate = letters / 4;
+    let replay = at.send("POST", "/v1/replays", &format!(r#"{{"rate":{rate}}}"#), 202)?;
+    let target = format!("/v1/replays/{}", replay["id"].as_str().context("an id")?);
+    for share in [0.3, 0.6] {
+        let wanted = letters as f64 * share;
+        wait_for(REPLAY_MAX, "a part of the letters", || {
+            Ok(at.get(&target)?["counts"]["stored"].as_f64().is_some_and(|n| n >= wanted))
+        })?;
+        // Anywhere within the next piece.
+        thread::sleep(Duration::from_millis(rand::random_range(0..300)));
+        at.server.kill()?;
+        at.server = refusing(at.dir.path())?.start()?;
+        at.server.wait_ready(SOON)?;
+        at.check_ledger()?;
+    }
+    let begun = Instant::now();
+    wait_for(REPLAY_MAX, "the end of the replay", || Ok(at.get(&target)?["state"] == "completed"))?;
+    let replay = at.get(&target)?;
+    say(&format!("{letters} letters, killed twice; the rest took {:?}", begun.elapsed()));
+    assert_eq!(replay["counts"]["stored"], json!(letters), "{replay}");
+    let found = rows(&at.server, "replayed")?;
+    let distinct: BTreeSet<_> = found.iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!((found.len(), distinct.len()), (letters, letters));
+    let counts = at.get("/v1/counts?window=1h")?;
+    assert_eq!(counts["total"], json!(letters), "no row is counted twice");
+    assert_eq!(at.letters()?, 0.0);
+    at.check_ledger()?;
+    wait_for(SOON, "the room", || {
+        Ok(at.server.samples()?.sum("pulsemesh_dead_letter_bytes", &[]) == 0.0)
+    })
+}
+
+#[test]
+fn a_paused_replay_is_resumed_after_a_restart_and_then_cancelled() -> Result<()> {
+    let mut at = Refusing::start()?;
+    at.refuse("paused", 2_000)?;
+    at.accept()?;
+    let replay = at.send("POST", "/v1/replays", r#"{"rate":400}"#, 202)?;
+    let target = format!("/v1/replays/{}", replay["id"].as_str().context("an id")?);
+    let stored = |at: &Refusing| -> Result<f64> {
+        at.get(&target)?["counts"]["stored"].as_f64().context("a count")
+    };
+    wait_for(SOON, "some letters", || Ok(stored(&at)? > 0.0))?;
+    let paused = at.send("POST", &format!("{target}/pause"), "", 200)?;
+    assert_eq!(paused["state"], "paused");
+    at.server.stop(SOON)?;
+    at.server = refusing(at.dir.path())?.start()?;
+    at.server.wait_ready(SOON)?;
+    assert_eq!(at.get(&target)?["state"], "paused");
+    let before = stored(&at)?;
+    assert!(before < 2_000.0, "{before}");
+    at.send("POST", &format!("{target}/resume"), "", 200)?;
+    wait_for(SOON, "more letters", || Ok(stored(&at)? > before))?;
+    at.send("POST", &format!("{target}/cancel"), "", 200)?;
+    wait_for(SOON, "its end", || Ok(at.get(&target)?["state"] == "cancelled"))?;
+    let ended = at.send("POST", &format!("{target}/resume"), "", 409)?;
+    assert_eq!(ended["code"], "replay_ended");
+    assert_eq!(at.letters()?, 2_000.0 - stored(&at)?);
+    assert_eq!(rows(&at.server, "paused")?.len() as f64, stored(&at)?);
+    at.check_ledger()
+}
+
+#[test]
+fn draining_before_the_stop_does_not_wait_for_letters_that_nobody_replays() -> Result<()> {
+    let mut at = Refusing::start()?;
+    at.refuse("left", 10)?;
+    at.server.stop(SOON)?;
+    at.server = refusing(at.dir.path())?.argument(flags::STOP_DRAIN).start()?;
+    at.server.wait_ready(SOON)?;
+    let asked = Instant::now();
+    at.server.stop(SOON)?;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(at.server.log().contains("dead letters stay on disk"), "{}", at.server.log());
+    let server = launch(&at.dir.path().join("data")).start()?;
+    assert_eq!(in_place(&server.samples()?, "dead_lettered"), 10.0);
+    Ok(())
+}
