@@ -41,7 +41,7 @@ pub(crate) struct Options {
 type Lane = Vec<Step>;
 
 /// Examples that serve until they are killed; tests start them.
-const SERVERS: [&str; 1] = ["throttled"];
+const SERVERS: [&str; 2] = ["refusing", "throttled"];
 /// One profile for all that runs, so that nothing is built twice.
 const WHOLE: &str = "--config .cargo/static.toml --profile ci --workspace";
 
