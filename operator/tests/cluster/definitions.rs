@@ -175,6 +175,8 @@ async fn a_mistyped_field_is_refused_by_its_name() -> Result<()> {
 #[ignore = "needs a cluster: cargo xtask test cluster"]
 async fn kubectl_scales_shows_and_explains_a_mesh() -> Result<()> {
     let bed = bed().await?;
+    // It would tell another status than this test.
+    bed.uninstall()?;
     let paused = "{paused: true, store: {cassandra: {storage: {size: 1Gi}}}}";
     bed.apply(&mesh(&bed, "shown", paused))?;
     bed.kubectl(&["scale", "pulsemesh/shown", "--replicas=3"])?;

@@ -76,6 +76,13 @@ impl Bed {
         Ok(())
     }
 
+    /// Takes the operator away, if another test has left one; the definitions stay.
+    pub(crate) fn uninstall(&self) -> Result<()> {
+        let arguments = ["uninstall", OPERATOR, "--namespace", SYSTEM];
+        let wait = ["--ignore-not-found", "--wait", "--timeout", "2m"];
+        self.run("helm", &[&arguments[..], &wait].concat(), None).map(drop)
+    }
+
     /// All objects of a kind in the namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
