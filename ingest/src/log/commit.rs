@@ -100,8 +100,7 @@ impl Future for Ticket {
             // The writer sets the outcome before it takes the wakers: seen here, or woken later.
             if self.group.outcome.get().is_none() {
                 let task = context.waker();
-                let is_known = || wakers.iter().any(|waker| waker.will_wake(task));
-                let is_known = self.waits && is_known();
+                let is_known = self.waits && wakers.iter().any(|waker| waker.will_wake(task));
                 if !is_known && !courier::take_on(&self.group, &mut wakers, task, self.waits) {
                     wakers.push(task.clone());
                 }

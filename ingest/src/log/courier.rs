@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -84,7 +83,7 @@ struct EndOfRounds;
 impl Drop for EndOfRounds {
     fn drop(&mut self) {
         // A thread that ends may have no storage of its own left, and then no tasks either.
-        let round = ROUND.try_with(|round| mem::take(&mut *round.borrow_mut())).ok().flatten();
+        let round = ROUND.try_with(RefCell::take).ok().flatten();
         for waiting in round.map(|round| round.waiting).unwrap_or_default() {
             waiting.waker.wake();
         }

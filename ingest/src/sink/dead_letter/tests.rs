@@ -43,6 +43,11 @@ fn only_segment(dir: &Path) -> PathBuf {
     dir.join(open_name(0))
 }
 
+fn bytes_on_disk(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").metadata().expect("metadata").len()).sum()
+}
+
 #[test]
 fn letters_are_read_as_they_were_written_and_told_once() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -61,11 +66,7 @@ fn letters_are_read_as_they_were_written_and_told_once() {
     assert_eq!((letters.len(), seqs(&letters)), (4, vec![5, 9, 6, 10]));
     let found = &known[&("main".to_owned(), LogId(Uuid::from_u128(1)))];
     assert_eq!(found, &[5, 6, 9, 10].into_iter().collect::<SeqSet>());
-    let on_disk: u64 = std::fs::read_dir(dir.path())
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry").metadata().expect("metadata").len())
-        .sum();
-    assert_eq!(letters.bytes(), on_disk);
+    assert_eq!(letters.bytes(), bytes_on_disk(dir.path()));
 }
 
 #[test]
@@ -205,11 +206,7 @@ fn what_becomes_of_letters_outlives_a_restart_and_ids_stay() {
         assert_eq!(counts, [("bad_value", 1), ("worse", 1)]);
         assert!(groups.iter().all(|group| group.sample.is_some()));
         assert!(letters.groups("b").expect("read").is_empty());
-        let on_disk: u64 = std::fs::read_dir(dir.path())
-            .expect("a directory")
-            .map(|entry| entry.expect("an entry").metadata().expect("metadata").len())
-            .sum();
-        assert_eq!(letters.bytes(), on_disk);
+        assert_eq!(letters.bytes(), bytes_on_disk(dir.path()));
     }
 }
 
