@@ -5,10 +5,40 @@
 use super::WHOLE;
 use super::step::Step;
 
-/// All of them, or those whose names hold the word.
-pub(super) fn step(word: &str) -> Step {
-    let arguments = format!("test {WHOLE} --test redis -- --ignored --test-threads=1");
-    let mut step = Step::cargo("redis", &arguments).within(15);
-    step.arguments.extend((!word.is_empty()).then(|| word.to_owned()));
-    step
+/// Requests of the run that kills a server and Redis, where there is time.
+const REQUESTS_LONG: u64 = 1_000_000;
+
+/// All of them, or those whose names hold the word: the test target `redis`, and tests that lie
+/// in a module `redis` of a library.
+pub(super) fn step(word: &str, long: bool) -> Step {
+    let mut step = Step::program("redis", "/bin/sh", "-c").within(if long { 60 } else { 15 });
+    step.arguments.push(commands(word));
+    if long { step.with("PULSEMESH_IDEMPOTENT_REQUESTS", REQUESTS_LONG) } else { step }
+}
+
+/// Tests of both kinds are run though one fails.
+fn commands(word: &str) -> String {
+    let cargo = env!("CARGO");
+    // No test's name holds a quote.
+    let word = word.replace('\'', "");
+    format!(
+        "failed=0\n\
+         '{cargo}' test {WHOLE} --no-fail-fast --test redis -- \
+           --ignored --test-threads=1 '{word}' || failed=1\n\
+         '{cargo}' test {WHOLE} --no-fail-fast --lib -- \
+           --ignored --test-threads=1 'redis::{word}' || failed=1\n\
+         exit $failed\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_narrows_tests_of_both_kinds() {
+        let script = commands("once");
+        assert!(script.contains("--test-threads=1 'once'"), "{script}");
+        assert!(script.contains("--test-threads=1 'redis::once'"), "{script}");
+    }
 }

@@ -1,1 +1,0 @@
-//! What is shared as bytes and names.
