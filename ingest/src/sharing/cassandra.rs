@@ -180,27 +180,48 @@ impl Connection {
         token: Token,
         now_ms: i64,
     ) -> Result<Verdict, CassandraFault> {
-        let mut known: Option<Fixed> = None;
-        for (place, key) in question.keys.iter().enumerate() {
-            let verdict = match self.take_key(key, question.fixed, token, now_ms).await? {
-                Seen::Free(None) => continue,
-                Seen::Free(Some(fixed)) if known.is_none_or(|known| known.id == fixed.id) => {
-                    known = Some(fixed);
-                    continue;
-                }
-                Seen::Committed(fixed) if known.is_none_or(|known| known.id == fixed.id) => {
-                    Verdict::Repeat(fixed)
-                }
-                Seen::InFlight => Verdict::InFlight,
-                Seen::Free(_) | Seen::Committed(_) | Seen::Reused => Verdict::Reused,
+        let (mut known, mut committed): (Option<Fixed>, Option<Fixed>) = (None, None);
+        let mut against = None;
+        for key in &question.keys {
+            let seen = match committed {
+                // Nothing is to be taken any more; it may be another pulse's.
+                Some(_) => self.look(key, &question.fixed, now_ms).await?,
+                None => self.take_key(key, question.fixed, token, now_ms).await?,
             };
-            // All or none. This one too: it may have been taken before the verdict.
-            for key in question.keys.iter().take(place + 1) {
-                self.give_back(key, token, true).await?;
+            let is_other = |fixed: &Fixed| known.is_some_and(|known| known.id != fixed.id);
+            match seen {
+                Seen::Free(None) => continue,
+                Seen::InFlight => against = Some(Verdict::InFlight),
+                Seen::Reused => against = Some(Verdict::Reused),
+                Seen::Free(Some(fixed)) | Seen::Committed(fixed) if is_other(&fixed) => {
+                    against = Some(Verdict::Reused);
+                }
+                Seen::Free(Some(fixed)) => known = Some(fixed),
+                Seen::Committed(fixed) => (known, committed) = (Some(fixed), Some(fixed)),
             }
-            return Ok(verdict);
+            if against.is_some() {
+                break;
+            }
         }
-        Ok(Verdict::New(known))
+        let Some(verdict) = against.or(committed.map(Verdict::Repeat)) else {
+            return Ok(Verdict::New(known));
+        };
+        // All or none.
+        for key in &question.keys {
+            self.give_back(key, token, true).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// What a key is, without taking it.
+    async fn look(
+        &self,
+        key: &SharedKey,
+        wanted: &Fixed,
+        now_ms: i64,
+    ) -> Result<Seen, CassandraFault> {
+        let held = self.find(key).await?.and_then(|found| Value::decode(&found));
+        Ok(held.map_or(Seen::Free(None), |held| self.judge(&held, wanted, now_ms)))
     }
 
     /// Takes one key if it may be taken; says what it was.
@@ -289,11 +310,7 @@ impl Connection {
         token: Token,
         certain: bool,
     ) -> Result<(), CassandraFault> {
-        let bound = (&*key.tenant, key.hash.as_slice());
-        let found = self.session.execute_unpaged(&self.statements.find, bound).await;
-        let rows = found.map_err(CassandraFault::Write)?.into_rows_result();
-        let row = rows.ok().and_then(|rows| rows.maybe_first_row::<(Option<Vec<u8>>,)>().ok());
-        let Some(found) = row.flatten().and_then(|(value,)| value) else { return Ok(()) };
+        let Some(found) = self.find(key).await? else { return Ok(()) };
         let held = Value::decode(&found).filter(|held| held.token == token);
         let Some(held) = held.filter(|held| held.state != COMMITTED) else { return Ok(()) };
         if held.state == TAKEN && certain {
@@ -303,6 +320,15 @@ impl Connection {
         let free = Value { state: TAKEN_OVER, until_ms: 0, ..held };
         let left = seconds(self.window.as_millis() as u64);
         self.swap(key, &found, &free, left).await.map(drop)
+    }
+
+    /// What is there, once all conditional writes before have ended.
+    async fn find(&self, key: &SharedKey) -> Result<Option<Vec<u8>>, CassandraFault> {
+        let bound = (&*key.tenant, key.hash.as_slice());
+        let found = self.session.execute_unpaged(&self.statements.find, bound).await;
+        let rows = found.map_err(CassandraFault::Write)?.into_rows_result();
+        let row = rows.ok().and_then(|rows| rows.maybe_first_row::<(Option<Vec<u8>>,)>().ok());
+        Ok(row.ok_or(CassandraFault::Strange)?.and_then(|(value,)| value))
     }
 
     /// `None`: it is there now; else what was there already.
