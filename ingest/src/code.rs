@@ -158,6 +158,8 @@ codes! {
     LogFailed = "log_failed", 503, "The log could not be written";
     /// The table of reserved ids and keys is full.
     ReservationsFull = "reservations_full", 503, "Too many ids and keys are reserved";
+    /// Ids and keys are shared with other processes, and nobody can say which were used.
+    IdempotencyUnavailable = "idempotency_unavailable", 503, "Ids and keys can't be looked up";
     /// The level that was asked for is above what the server gives.
     AckNotAvailable = "ack_not_available", 503, "The acknowledgement level is not available";
     /// The pulse is in the log and was not stored within the time that a request may wait.

@@ -20,6 +20,7 @@ pub mod response;
 pub mod routes;
 pub mod server;
 pub mod settings;
+pub mod sharing;
 pub mod sink;
 pub mod store;
 pub mod submission;

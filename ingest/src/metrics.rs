@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
+use crate::sharing::metrics::SharingMetrics;
 
 /// Label of the path and the status of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +116,8 @@ pub struct Metrics {
     pub held: HeldMetrics,
     /// Of the limits of tenants.
     pub limits: LimitMetrics,
+    /// Of ids and keys that several processes share.
+    pub sharing: SharingMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
 }
@@ -123,6 +126,7 @@ impl Metrics {
     /// Makes all metrics and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
         let limits = LimitMetrics::register(registry);
+        let sharing = SharingMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -131,6 +135,7 @@ impl Metrics {
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
             limits,
+            sharing,
             reloads: ReloadMetrics::register(registry),
         }
     }

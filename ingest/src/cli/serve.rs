@@ -236,6 +236,8 @@ impl Serving {
             vec![
                 Check::required("stop", stopping),
                 Check::required("log", ingestor.readiness().err()),
+                // Pulses without an id and key are accepted all the same.
+                Check::told("idempotency", ingestor.not_shared().map(str::to_owned)),
                 // A store that is down stops nobody from being accepted, unless each pulse
                 // must be in it before its answer.
                 if needs_store {

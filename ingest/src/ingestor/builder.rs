@@ -8,6 +8,7 @@ use crate::clock::{Clock, system_clock};
 use crate::limits::Limiter;
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, unregistered};
+use crate::sharing::Shared;
 use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
 use crate::store::Store;
@@ -54,6 +55,7 @@ pub struct IngestorBuilder {
     pub(super) retention: Duration,
     pub(super) idempotency_window: Duration,
     pub(super) idempotency_keys: usize,
+    pub(super) shared: Shared,
     pub(super) stored_timeout: Duration,
     pub(super) limiter: Arc<Limiter>,
     pub(super) metrics: Arc<Metrics>,
@@ -95,6 +97,7 @@ impl IngestorBuilder {
             retention: Duration::from_secs(7 * 24 * 3600),
             idempotency_window: Duration::from_secs(30 * 60),
             idempotency_keys: 2_000_000,
+            shared: Shared::Local,
             stored_timeout: Duration::from_secs(30),
             limiter: Limiter::unlimited(),
             metrics: unregistered(),
@@ -148,6 +151,8 @@ setters! {
     idempotency_window(window: Duration) => idempotency_window;
     /// How many of them are known at most (2,000,000).
     idempotency_keys(keys: usize) => idempotency_keys;
+    /// Who else knows of them (nobody).
+    shared(shared: Shared) => shared;
     /// How long a `stored` push waits at most (30 s).
     stored_timeout(timeout: Duration) => stored_timeout;
     /// Charges the pulses of tenants that have a limit of them (no tenant has).

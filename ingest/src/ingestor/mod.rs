@@ -7,6 +7,7 @@ mod identity;
 mod judge;
 mod named;
 mod place;
+mod shared;
 mod start;
 mod stored;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
+use crate::sharing;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{Drains, SinkLedger};
@@ -72,6 +74,8 @@ struct Parts {
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
     reservations: Reservations,
+    /// `None`: no other process knows of ids and keys.
+    sharing: Option<Arc<sharing::Link>>,
     limiter: Arc<Limiter>,
     store: Option<Arc<dyn Store>>,
     sinks: Vec<Arc<dyn Sink>>,
@@ -220,7 +224,16 @@ impl Ingestor {
             if self.parts.reservations.has_died() {
                 return "reservations";
             }
+            if self.parts.sharing.as_ref().is_some_and(|link| link.has_died()) {
+                return "sharing";
+            }
         }
+    }
+
+    /// What it means that other processes can't be asked for ids and keys; `None`: they can, or
+    /// need not be.
+    pub fn not_shared(&self) -> Option<&'static str> {
+        self.parts.sharing.as_ref().and_then(|link| shared::why_not(link.mode()))
     }
 
     /// No longer waits for batches to fill.
