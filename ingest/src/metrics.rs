@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
+use crate::schema::SchemaMetrics;
 
 /// Label of the path and the status of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +116,8 @@ pub struct Metrics {
     pub held: HeldMetrics,
     /// Of the limits of tenants.
     pub limits: LimitMetrics,
+    /// Of schemas.
+    pub schemas: SchemaMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
 }
@@ -131,6 +134,7 @@ impl Metrics {
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
             limits,
+            schemas: SchemaMetrics::register(registry),
             reloads: ReloadMetrics::register(registry),
         }
     }

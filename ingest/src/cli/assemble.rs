@@ -38,14 +38,18 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
 pub(super) fn ingestor(
     settings: &Settings,
     (limiter, metrics): (Arc<Limiter>, Arc<Metrics>),
+    tenants: Option<Arc<Tenants>>,
     registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
     let store = wrap(store(&settings.storage, directory, registry)?);
-    let builder = configured(settings).limiter(limiter).metrics(metrics).lock(lock).store(store);
-    Ok(builder.build()?)
+    let mut builder = configured(settings).limiter(limiter).metrics(metrics);
+    if let Some(tenants) = tenants {
+        builder = builder.tenants(tenants);
+    }
+    Ok(builder.lock(lock).store(store).build()?)
 }
 
 /// What counts the limits of tenants, and who keeps it shared where it is.

@@ -104,7 +104,9 @@ async fn serve(
     let metrics = Arc::new(Metrics::register(&mut registry));
     let (limiter, lender) = assemble::limiter(&settings.counting, &metrics);
     let access = assemble::access(&settings.access, &limiter, &metrics.reloads)?;
-    let ingestor = assemble::ingestor(&settings, (limiter, metrics.clone()), &mut registry, wrap)?;
+    let counted = (limiter, metrics.clone());
+    let tenants = Some(Arc::clone(&access.tenants));
+    let ingestor = assemble::ingestor(&settings, counted, tenants, &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
         tenants: access.tenants,

@@ -12,6 +12,7 @@ use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
 use crate::store::Store;
 use crate::submission::Ack;
+use crate::tenant::Tenants;
 
 use super::{Ingestor, StartError};
 
@@ -56,6 +57,7 @@ pub struct IngestorBuilder {
     pub(super) idempotency_keys: usize,
     pub(super) stored_timeout: Duration,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) tenants: Option<Arc<Tenants>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) lock: Option<DataDirLock>,
@@ -97,6 +99,7 @@ impl IngestorBuilder {
             idempotency_keys: 2_000_000,
             stored_timeout: Duration::from_secs(30),
             limiter: Limiter::unlimited(),
+            tenants: None,
             metrics: unregistered(),
             clock: system_clock(),
             lock: None,
@@ -152,6 +155,9 @@ setters! {
     stored_timeout(timeout: Duration) => stored_timeout;
     /// Charges the pulses of tenants that have a limit of them (no tenant has).
     limiter(limiter: Arc<Limiter>) => limiter;
+    /// Whose schemas judge what they refused once, when it is replayed (nobody's: it stays
+    /// refused).
+    tenants(tenants: Arc<Tenants>) => tenants;
     /// Where it counts.
     metrics(metrics: Arc<Metrics>) => metrics;
     /// What time it is.

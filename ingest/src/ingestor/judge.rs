@@ -15,6 +15,7 @@ use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::check::{Failure, check};
 use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
@@ -44,6 +45,8 @@ pub(super) struct Named {
     pub(super) names: Names,
     /// What its reservation will hold, and its record.
     pub(super) fixed: Fixed,
+    /// Why it is to be a dead letter.
+    pub(super) refused: Option<String>,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
 }
@@ -60,6 +63,8 @@ pub(super) struct Judged {
     pub(super) ids: Vec<Option<Uuid>>,
     pub(super) errors: Vec<EventError>,
     pub(super) named: Vec<Named>,
+    /// What was not as a schema has it.
+    pub(super) failures: Vec<Failure>,
 }
 
 /// Judges all events of a request; those that are good and unnamed are put into `frames`.
@@ -80,31 +85,34 @@ pub(super) fn judge(
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
-        let good = decoded.pulse.and_then(|pulse| Ok((event_time(rules, &pulse)?, pulse)));
+        let good = decoded.pulse.and_then(|pulse| {
+            let event_time_ms = event_time(rules, &pulse)?;
+            let event = (decoded.raw, &pulse);
+            let refused = check(submission, &mut enrichment, event, &mut judged.failures)?;
+            Ok((event_time_ms, refused, pulse))
+        });
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
                 None
             }
-            Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
+            Ok((event_time_ms, refused, pulse)) => {
                 let key = submission.idempotency_key;
                 match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
                     None => {
                         let id = new_id(rules.now_us);
-                        if builder.is_full() {
-                            builder.roll(&envelope);
-                        }
-                        builder.push(&Entry {
+                        let entry = Entry {
                             id,
                             event_time_ms,
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                             service: &pulse.service,
                             kind: &pulse.kind,
                             key: None,
                             body_hash: None,
+                            refused: refused.as_deref(),
                             raw: enrichment.apply(decoded.raw),
-                        });
+                        };
+                        builder.push_in(&envelope, &entry);
                         Some(id)
                     }
                     Some(names) => {
@@ -113,10 +121,10 @@ pub(super) fn judge(
                             event_time_ms,
                             received_at_us: rules.now_us,
                             body_hash: xxh3_128(decoded.raw),
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                         };
                         let range = range_in(submission.body, decoded.raw);
-                        judged.named.push(Named { index, names, fixed, range });
+                        judged.named.push(Named { index, names, fixed, refused, range });
                         Some(fixed.id)
                     }
                 }
@@ -147,10 +155,7 @@ pub(super) fn frame_named<'n>(
         // It was decoded before and kept only by its place, since most requests name nothing
         // and the few that do need not hold all their events decoded at once.
         let Ok(pulse) = decode_event(submission.shape, raw) else { continue };
-        if builder.is_full() {
-            builder.roll(&envelope);
-        }
-        builder.push(&Entry {
+        let entry = Entry {
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
@@ -158,8 +163,10 @@ pub(super) fn frame_named<'n>(
             kind: &pulse.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
+            refused: event.refused.as_deref(),
             raw: enrichment.apply(raw),
-        });
+        };
+        builder.push_in(&envelope, &entry);
     }
     builder.finish()
 }

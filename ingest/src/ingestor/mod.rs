@@ -2,6 +2,7 @@
 //! the path runs through. Knows neither HTTP nor settings files.
 
 mod builder;
+mod check;
 mod enrich;
 mod identity;
 mod judge;
@@ -278,6 +279,9 @@ impl Parts {
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
         with_scratch(|frames| {
             let judged = judge(rules, submission, frames)?;
+            for (reason, on_failure) in &judged.failures {
+                self.metrics.schemas.failed(*reason, *on_failure);
+            }
             self.limiter.charge(&submission.tenant.name, judged.events as u64);
             if judged.framed == 0 {
                 return Ok((judged, None));

@@ -218,7 +218,8 @@ async fn edit<I: Intake>(
     let held = held.map_err(|Expired| Code::TimedOut)??;
     let (body, from) = edited(&held, letter, whole)?;
     exchange.work(shared.settings.handler_timeout);
-    let receipt = submit(shared, exchange, (&tenant, &body)).await?;
+    // Whoever edits wants to be told, not another letter.
+    let receipt = submit(shared, exchange, (&tenant.strict(), &body)).await?;
     if let Some(error) = receipt.errors.first() {
         return Err(error.reject.clone().into());
     }

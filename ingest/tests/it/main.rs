@@ -12,6 +12,7 @@ mod log_tools;
 mod metrics;
 mod query;
 mod repeats;
+mod schemas;
 mod start;
 mod stop;
 mod support;

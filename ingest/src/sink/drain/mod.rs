@@ -4,6 +4,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod board;
+mod divert;
 pub(crate) mod job;
 mod keeper;
 mod lane;
