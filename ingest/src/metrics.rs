@@ -126,6 +126,7 @@ impl Metrics {
     /// Makes all metrics and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
         let limits = LimitMetrics::register(registry);
+        let schemas = SchemaMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -134,7 +135,7 @@ impl Metrics {
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
             limits,
-            schemas: SchemaMetrics::register(registry),
+            schemas,
             reloads: ReloadMetrics::register(registry),
         }
     }

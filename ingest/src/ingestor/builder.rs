@@ -10,7 +10,7 @@ use crate::log::DataDirLock;
 use crate::metrics::{Metrics, unregistered};
 use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
-use crate::store::Store;
+use crate::store::{SINK_NAME, Store};
 use crate::submission::Ack;
 use crate::tenant::Tenants;
 
@@ -172,7 +172,7 @@ impl IngestorBuilder {
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         let sink: Arc<dyn Sink> = store.clone();
         self.store = Some(store);
-        self.required_sink("store", sink)
+        self.required_sink(SINK_NAME, sink)
     }
 
     /// A sink that a pulse must reach before the log forgets it.

@@ -33,7 +33,7 @@ use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
-use crate::sink::drain::{Drains, SinkLedger};
+use crate::sink::drain::{Drains, SinkLedger, Whereabouts};
 use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
@@ -388,6 +388,10 @@ impl Intake for Ingestor {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        Some(self.parts.drains.whereabouts())
     }
 
     fn replays(&self) -> Option<Replays> {

@@ -7,7 +7,8 @@
 //!  16 u32 pulse count, top bit: first frame of a group
 //!  20 u32 CRC32C of the body  24 u32 CRC32C of bytes 0..24
 //! body
-//!   i64 received at, µs since 1970   u8 shape   u8 flags (1: trace, 2: some are refused)   u8 tenant length, tenant
+//!   i64 received at, µs since 1970   u8 shape   u8 flags (1: trace, 2: some are refused)
+//!   u8 tenant length, tenant
 //!   [16 bytes trace id, 8 bytes span id]
 //!   per pulse: u32 entry length, then
 //!     16 bytes id   i64 event time, ms since 1970   u16 shard

@@ -22,8 +22,9 @@ pub struct SchemaMetrics {
 }
 
 impl SchemaMetrics {
-    /// Makes them and registers them in a registry that has the prefix.
+    /// Makes them and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("pulsemesh");
         let metrics = Self::default();
         registry.register(
             "schema_failures",

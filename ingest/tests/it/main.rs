@@ -13,6 +13,7 @@ mod metrics;
 mod query;
 mod repeats;
 mod schemas;
+mod search;
 mod start;
 mod stop;
 mod support;

@@ -73,9 +73,8 @@ impl Checked {
 fn tenants(line: &str, schemas: &str) -> String {
     let more =
         if schemas.is_empty() { String::new() } else { format!("  schemas:\n  {schemas}\n") };
-    format!(
-        "tenants:\n- name: a\n  metadata: {{team: x}}\n  limits: {{requests_per_minute: 0}}\n  keys:\n  {line}\n{more}"
-    )
+    let limits = "  metadata: {team: x}\n  limits: {requests_per_minute: 0}\n";
+    format!("tenants:\n- name: a\n{limits}  keys:\n  {line}\n{more}")
 }
 
 fn serve(dir: &TempDir, flush: &str) -> Result<Server> {
