@@ -81,6 +81,8 @@ codes! {
     NestingTooDeep = "nesting_too_deep", 400, "The JSON is nested too deeply";
     /// The key or id was used before with another body.
     KeyReused = "key_reused", 422, "The key was used before with another body";
+    /// The pulse is not as the tenant's schema of its kind has it.
+    SchemaViolation = "schema_violation", 422, "The pulse is not as its schema has it";
     /// The first request with this key is not finished.
     KeyInFlight = "key_in_flight", 409, "A request with the same key is in flight";
     /// The pulse was logged, and a required sink could not store it.

@@ -18,6 +18,7 @@ pub mod reload;
 pub mod reservation;
 pub mod response;
 pub mod routes;
+pub mod schema;
 pub mod server;
 pub mod settings;
 pub mod sharing;

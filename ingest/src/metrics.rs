@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
+use crate::schema::SchemaMetrics;
 use crate::sharing::metrics::SharingMetrics;
 
 /// Label of the path and the status of an answer.
@@ -118,6 +119,8 @@ pub struct Metrics {
     pub limits: LimitMetrics,
     /// Of ids and keys that several processes share.
     pub sharing: SharingMetrics,
+    /// Of schemas.
+    pub schemas: SchemaMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
 }
@@ -127,6 +130,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let limits = LimitMetrics::register(registry);
         let sharing = SharingMetrics::register(registry);
+        let schemas = SchemaMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -136,6 +140,7 @@ impl Metrics {
             held: HeldMetrics::register(registry),
             limits,
             sharing,
+            schemas,
             reloads: ReloadMetrics::register(registry),
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
 pub(super) fn ingestor(
     settings: &Settings,
     (limiter, metrics): (Arc<Limiter>, Arc<Metrics>),
+    tenants: Option<Arc<Tenants>>,
     registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
@@ -46,8 +47,11 @@ pub(super) fn ingestor(
     let lock = DataDirLock::acquire(directory)?;
     let (store, link) = store(&settings.storage, directory, registry)?;
     let shared = shared(settings, link)?;
-    let builder = configured(settings).limiter(limiter).metrics(metrics).lock(lock);
-    Ok(builder.shared(shared).store(wrap(store)).build()?)
+    let mut builder = configured(settings).limiter(limiter).metrics(metrics);
+    if let Some(tenants) = tenants {
+        builder = builder.tenants(tenants);
+    }
+    Ok(builder.lock(lock).shared(shared).store(wrap(store)).build()?)
 }
 
 /// What counts the limits of tenants, and who keeps it shared where it is.

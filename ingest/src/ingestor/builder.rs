@@ -11,8 +11,9 @@ use crate::metrics::{Metrics, unregistered};
 use crate::sharing::Shared;
 use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
-use crate::store::Store;
+use crate::store::{SINK_NAME, Store};
 use crate::submission::Ack;
+use crate::tenant::Tenants;
 
 use super::{Ingestor, StartError};
 
@@ -58,6 +59,7 @@ pub struct IngestorBuilder {
     pub(super) shared: Shared,
     pub(super) stored_timeout: Duration,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) tenants: Option<Arc<Tenants>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) lock: Option<DataDirLock>,
@@ -100,6 +102,7 @@ impl IngestorBuilder {
             shared: Shared::Local,
             stored_timeout: Duration::from_secs(30),
             limiter: Limiter::unlimited(),
+            tenants: None,
             metrics: unregistered(),
             clock: system_clock(),
             lock: None,
@@ -157,6 +160,9 @@ setters! {
     stored_timeout(timeout: Duration) => stored_timeout;
     /// Charges the pulses of tenants that have a limit of them (no tenant has).
     limiter(limiter: Arc<Limiter>) => limiter;
+    /// Whose schemas judge what they refused once, when it is replayed (nobody's: it stays
+    /// refused).
+    tenants(tenants: Arc<Tenants>) => tenants;
     /// Where it counts.
     metrics(metrics: Arc<Metrics>) => metrics;
     /// What time it is.
@@ -171,7 +177,7 @@ impl IngestorBuilder {
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         let sink: Arc<dyn Sink> = store.clone();
         self.store = Some(store);
-        self.required_sink("store", sink)
+        self.required_sink(SINK_NAME, sink)
     }
 
     /// A sink that a pulse must reach before the log forgets it.

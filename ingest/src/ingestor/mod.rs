@@ -2,6 +2,7 @@
 //! the path runs through. Knows neither HTTP nor settings files.
 
 mod builder;
+mod check;
 mod enrich;
 mod identity;
 mod judge;
@@ -34,7 +35,7 @@ use crate::reservation::Reservations;
 use crate::sharing;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
-use crate::sink::drain::{Drains, SinkLedger};
+use crate::sink::drain::{Drains, SinkLedger, Whereabouts};
 use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
@@ -291,6 +292,9 @@ impl Parts {
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
         with_scratch(|frames| {
             let judged = judge(rules, submission, frames)?;
+            for (reason, on_failure) in &judged.failures {
+                self.metrics.schemas.failed(*reason, *on_failure);
+            }
             self.limiter.charge(&submission.tenant.name, judged.events as u64);
             if judged.framed == 0 {
                 return Ok((judged, None));
@@ -397,6 +401,10 @@ impl Intake for Ingestor {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        Some(self.parts.drains.whereabouts())
     }
 
     fn replays(&self) -> Option<Replays> {

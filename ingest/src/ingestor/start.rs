@@ -231,6 +231,7 @@ fn start_drains(
         workers: builder.workers,
         window_bytes: builder.window_bytes,
         dead_letter_bytes_max: builder.dead_letter_bytes,
+        tenants: builder.tenants.clone(),
         ..DrainSettings::default()
     };
     let before_forget = reservations.clone();
