@@ -30,6 +30,8 @@ pub const KEYS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 128;
 /// Highest limit of a minute: beyond what one process does in it.
 const RATE_MAX: u64 = 1_000_000_000_000;
+/// Most processes that share limits, as `--limits-divide-by` has it.
+const PARTS_MAX: u64 = 10_000;
 /// Most entries of metadata that a tenant adds to its pulses, and the longest value: each of its
 /// pulses carries them.
 const METADATA_MAX: usize = 16;
@@ -79,6 +81,8 @@ impl fmt::Display for FileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    divide_by: Option<Parts>,
     tenants: Reading,
 }
 
@@ -137,6 +141,18 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// Into how many equal parts the limits are divided.
+struct Parts(u64);
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = units::count(&text).filter(|parts| (1..=PARTS_MAX).contains(parts));
+        let wrong = || format!("`{text}` is no number of processes; write 1 to {PARTS_MAX}");
+        parts.map(Self).ok_or_else(|| D::Error::custom(wrong()))
+    }
+}
+
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum AckText {
@@ -183,7 +199,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
         return Err(whole(name, format!("names {count} tenants; at most {TENANTS_MAX} fit")));
     }
     if problems.is_empty() {
-        return Ok(table);
+        return Ok(table.divided_by(document.divide_by.map(|Parts(parts)| parts)));
     }
     problems.truncate(PROBLEMS_MAX);
     Err(FileError { path: name.to_owned(), problems })

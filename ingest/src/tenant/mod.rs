@@ -5,7 +5,6 @@
 pub mod file;
 #[cfg(test)]
 mod file_tests;
-pub mod key;
 mod permission;
 mod table;
 
@@ -20,6 +19,7 @@ use crate::schema::Schemas;
 use crate::submission::{Ack, Refusal};
 
 pub use permission::{Permission, Permissions};
+pub use pulsemesh_runtime::api_key as key;
 pub use table::{KeyHash, Table, TableError};
 
 /// The tenant of all pulses as long as none are configured.
@@ -155,7 +155,8 @@ impl Tenants {
     /// Has this limiter count what they use.
     #[must_use]
     pub fn limited_by(self, limiter: Arc<Limiter>) -> Self {
-        limiter.configure(self.table().allowances());
+        let table = self.table();
+        limiter.configure_divided(table.divide_by(), table.allowances());
         Self { limiter, ..self }
     }
 
@@ -171,7 +172,7 @@ impl Tenants {
 
     /// Puts another table in place; requests that were identified go on as who they were.
     pub fn replace(&self, table: Table) {
-        self.limiter.configure(table.allowances());
+        self.limiter.configure_divided(table.divide_by(), table.allowances());
         self.table.store(Arc::new(table));
     }
 
