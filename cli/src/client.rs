@@ -50,11 +50,12 @@ pub(crate) struct Call<'a> {
     target: Target,
     body: Option<(&'static str, &'a [u8])>,
     idempotency_key: Option<&'a str>,
+    keyless: bool,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, target: Target) -> Self {
-        Self { method, target, body: None, idempotency_key: None }
+        Self { method, target, body: None, idempotency_key: None, keyless: false }
     }
 
     pub(crate) fn get(target: Target) -> Self {
@@ -75,6 +76,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn idempotency_key(self, key: &'a str) -> Self {
         Self { idempotency_key: Some(key), ..self }
+    }
+
+    /// Without the key, to see what a stranger is told.
+    pub(crate) fn keyless(self) -> Self {
+        Self { keyless: true, ..self }
     }
 }
 
@@ -128,6 +134,21 @@ impl Client {
     /// Where it asks.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether it has a key.
+    pub(crate) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Whether somebody else connects for it.
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.agent.config().proxy().is_some()
+    }
+
+    /// Longest time for one answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Sends a request; any status is an answer.
@@ -184,7 +205,7 @@ impl Client {
             self.url,
             call.target.as_str()
         ));
-        if let Some(key) = self.key.clone() {
+        if let Some(key) = self.key.clone().filter(|_| !call.keyless) {
             request = request.header("x-api-key", key);
         }
         if let Some(key) = call.idempotency_key {

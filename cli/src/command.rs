@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pulsemesh_runtime::version::Version;
 
-use crate::{NAME, completions, counts, erase, letters, query, search, send, time};
+use crate::{NAME, check, completions, counts, erase, letters, query, search, send, tenant, time};
 
 const VERSION: Version = Version::of_build(env!("CARGO_PKG_VERSION"));
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| VERSION.to_string());
@@ -57,7 +57,7 @@ pub(crate) struct Cli {
 }
 
 /// What every command has.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Global {
     /// Where the server takes pulses
@@ -101,6 +101,11 @@ pub(crate) enum Command {
     /// Delete all that a tenant has
     #[command(subcommand)]
     Erase(erase::EraseCommand),
+    /// Edit the file of tenants: tenants and their keys
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// See whether everything is reachable and sane, and what to do where it is not
+    Check(check::CheckArguments),
     /// Print what a shell needs to complete commands
     Completions(completions::CompletionsArguments),
 }

@@ -59,23 +59,21 @@ pub(crate) fn run(
     }
     out.line(&format!("{} to {}", text(&counted["from"]), text(&counted["to"])))?;
     if step.is_some() {
-        print(&["FROM", "KIND", "PULSES"], rows(&counted, "series"), out)?;
+        let mut table = Table::new(&["FROM", "KIND", "PULSES"]);
+        for part in rows(&counted, "series") {
+            for [kind, pulses] in rows(part, "counts").iter().map(cells) {
+                table.row([text(&part["from"]), kind, pulses]);
+            }
+        }
+        table.print(out)?;
     }
-    print(&["KIND", "PULSES"], rows(&counted, "counts"), out)?;
+    let mut table = Table::new(&["KIND", "PULSES"]);
+    rows(&counted, "counts").iter().for_each(|count| table.row(cells(count)));
+    table.print(out)?;
     out.line(&format!("{} in all", number(counted["total"].as_u64().unwrap_or_default())))?;
     Ok(EXIT_OK)
 }
 
-fn print(
-    columns: &'static [&'static str],
-    counts: &[Value],
-    out: &mut Output,
-) -> std::io::Result<()> {
-    let mut table = Table::new(columns);
-    for count in counts {
-        let pulses = number(count["pulses"].as_u64().unwrap_or_default());
-        let cells = [text(&count["from"]), text(&count["kind"]), pulses];
-        table.row(cells.into_iter().skip(3 - columns.len()));
-    }
-    table.print(out)
+fn cells(count: &Value) -> [String; 2] {
+    [text(&count["kind"]), number(count["pulses"].as_u64().unwrap_or_default())]
 }

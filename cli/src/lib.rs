@@ -2,6 +2,7 @@
 //! tenants. Talks to the HTTP API alone; nothing of the server is linked in but the words of its
 //! errors, and the keys and the file of tenants.
 
+mod check;
 mod client;
 mod command;
 mod completions;
@@ -18,6 +19,7 @@ mod retry;
 mod search;
 mod send;
 mod target;
+mod tenant;
 mod time;
 
 use std::collections::BTreeMap;
@@ -88,6 +90,8 @@ fn run(cli: Cli, environment: &Environment, out: &mut Output) -> anyhow::Result<
         Command::Counts(arguments) => counts::run(&client()?, &arguments, out),
         Command::Dlq(command) => letters::run(&client()?, &command, out),
         Command::Erase(command) => erase::run(&client()?, &command, out),
+        Command::Tenant(command) => tenant::run(&command, out),
+        Command::Check(arguments) => check::run((global, environment), &arguments, out),
         Command::Completions(arguments) => Ok(completions::run(&arguments, out)?),
     }
 }

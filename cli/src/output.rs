@@ -17,6 +17,9 @@ pub(crate) struct Output {
 /// How a word is coloured on a terminal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Colour {
+    Green,
+    Yellow,
+    Red,
     Bold,
 }
 
@@ -54,6 +57,9 @@ impl Output {
     /// A word in colour, where there is a terminal.
     pub(crate) fn paint(&self, text: &str, colour: Colour) -> String {
         let code = match colour {
+            Colour::Green => 32,
+            Colour::Yellow => 33,
+            Colour::Red => 31,
             Colour::Bold => 1,
         };
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }

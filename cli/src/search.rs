@@ -3,7 +3,7 @@
 use std::io;
 use std::num::NonZeroU64;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ Exits with 4 when nothing is found, and with 3 when the answer is not complete."
 /// What is looked for: exactly one of an id, a key and a service.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[group(id = "sought", required = true, multiple = false, args = ["id", "key", "service"])]
+#[command(group(ArgGroup::new("sought").required(true).args(["id", "key", "service"])))]
 pub(crate) struct SearchArguments {
     /// The id of a pulse or of a dead letter
     #[arg(value_name = "ID")]
