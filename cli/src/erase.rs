@@ -89,7 +89,7 @@ pub(crate) fn run(client: &Client, command: &EraseCommand, out: &mut Output) -> 
         job.print(out)?;
         return Ok(EXIT_OK);
     }
-    let job = if watch { job::watch(client, ERASURES, job)? } else { job };
+    let job = if watch { job::watch(client, ERASURES, job, out.json)? } else { job };
     job.print(out)
 }
 

@@ -60,18 +60,18 @@ impl Job {
     }
 }
 
-/// Looks at a job under `path` until it ends or is paused.
+/// Looks at a job under `path` until it ends or is paused. `json`: a program reads.
 ///
 /// # Errors
 /// When the server refuses, or is away for too long.
-pub(crate) fn watch(client: &Client, path: &str, mut job: Job) -> anyhow::Result<Job> {
+pub(crate) fn watch(client: &Client, path: &str, mut job: Job, json: bool) -> anyhow::Result<Job> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template(STYLE)?);
     while job.is_under_way() {
         job.show(&bar);
         thread::sleep(LOOK);
         let call = Call::get(Target::new(path).segment(&text(&job.0["id"])));
-        let mut notice = |why: &str| bar.suspend(|| notice(why));
+        let mut notice = |why: &str| bar.suspend(|| notice(json, why));
         let answer = Retry::new(AWAY_MAX, &mut notice).send(client, &call)?;
         job = match answer.json().filter(|_| answer.status == 200) {
             Some(value) => Job::new(value),

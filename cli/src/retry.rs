@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use crate::client::{Answer, Call, CallError, Client};
+use crate::problem::{self, Problem};
 
 /// First pause: a restart or a moment of overload takes about as long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ impl<'a> Retry<'a> {
     pub(crate) fn send(&mut self, client: &Client, call: &Call<'_>) -> Result<Answer, CallError> {
         loop {
             let failed = match client.call(call) {
-                Ok(answer) if !again(answer.status) => return Ok(answer),
+                Ok(answer) if !again(&answer) => return Ok(answer),
                 Ok(answer) => Err(answer),
                 Err(error) if passes(&error) => Ok(error),
                 Err(error) => return Err(error),
@@ -69,10 +70,12 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// Statuses that pass: conflicts with what is in flight, limits, and no capacity, here or at a
-/// proxy on the way.
-fn again(status: u16) -> bool {
-    matches!(status, 408 | 409 | 429 | 502 | 503 | 504)
+/// Whether it passes: a conflict with what is in flight, a limit, no capacity, here or at a proxy
+/// on the way.
+fn again(answer: &Answer) -> bool {
+    let passing = matches!(answer.status, 408 | 409 | 429 | 502 | 503 | 504);
+    let named = || Problem::of(answer).code.and_then(|name| problem::code(&name));
+    passing && named().is_none_or(problem::passes)
 }
 
 fn passes(error: &CallError) -> bool {

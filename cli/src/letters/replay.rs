@@ -73,7 +73,7 @@ pub(super) fn run(
     let body = order(arguments)?.to_string();
     let call = Call::post(Target::new(REPLAYS)).json(body.as_bytes());
     let job = Job::new(client.ask_json(&call)?);
-    let job = if arguments.watch { job::watch(client, REPLAYS, job)? } else { job };
+    let job = if arguments.watch { job::watch(client, REPLAYS, job, out.json)? } else { job };
     job.print(out)
 }
 
@@ -172,7 +172,7 @@ pub(super) fn job(
         None => Call::get(target),
     };
     let job = Job::new(client.ask_json(&call)?);
-    let job = if arguments.watch { job::watch(client, REPLAYS, job)? } else { job };
+    let job = if arguments.watch { job::watch(client, REPLAYS, job, out.json)? } else { job };
     job.print(out)
 }
 

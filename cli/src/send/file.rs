@@ -37,8 +37,8 @@ pub(super) fn send(
     let source = Source::new(input).with_context(|| format!("read {}", path.display()))?;
     let rejected = arguments.rejected.as_deref();
     let report = Report::new(key, bytes, rejected, out.json)?;
-    report::tell_key(key);
-    let mut run = Run { client, arguments, key, source, report };
+    report::tell_key(out.json, key);
+    let mut run = Run { client, arguments, key, source, report, json: out.json, seen: 0 };
     run.all()?;
     let totals = run.report.end(out)?;
     Ok(if totals.refused > 0 { EXIT_PARTLY } else { EXIT_OK })
@@ -61,20 +61,33 @@ struct Run<'a> {
     key: &'a str,
     source: Source<Box<dyn BufRead>>,
     report: Report,
+    json: bool,
+    /// Events of the file that were read, those that were skipped or can't be sent among them.
+    seen: u64,
 }
+
+/// Events of one request, and how many stand in front of the first.
+type Batch = (Vec<Event>, u64);
 
 impl Run<'_> {
     fn all(&mut self) -> anyhow::Result<()> {
         let mut batch = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut first) = (0, self.arguments.skip);
         while let Some(item) = self.source.next().context("read the events")? {
+            self.seen += 1;
+            if self.seen <= self.arguments.skip {
+                continue;
+            }
             match item {
                 Item::Event(event) => {
                     // Where batches are cut follows from the file alone: another run with the
                     // same key has the same.
                     if bytes + event.text.len() > BATCH_BYTES_MAX && !batch.is_empty() {
-                        self.send(std::mem::take(&mut batch))?;
+                        self.send((std::mem::take(&mut batch), first))?;
                         bytes = 0;
+                    }
+                    if batch.is_empty() {
+                        first = self.seen - 1;
                     }
                     bytes += event.text.len() + 1;
                     batch.push(event);
@@ -84,28 +97,28 @@ impl Run<'_> {
                 }
             }
             if batch.len() >= self.arguments.batch as usize {
-                self.send(std::mem::take(&mut batch))?;
+                self.send((std::mem::take(&mut batch), first))?;
                 bytes = 0;
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.send(batch) }
+        if batch.is_empty() { Ok(()) } else { self.send((batch, first)) }
     }
 
-    fn send(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
+    fn send(&mut self, (events, before): Batch) -> anyhow::Result<()> {
         let target = Target::new(self.arguments.shape.path())
             .with_some("ack", self.arguments.ack.as_ref())
             .with("ids", true);
-        let key = format!("{}.{}", self.key, self.report.totals.batches);
-        let first = events.first().map_or(0, |event| event.line);
-        let bar = self.report.bar();
-        let mut notice = |why: &str| bar.suspend(|| report::notice(why));
+        let key = format!("{}.{before}", self.key);
+        let line = events.first().map_or(0, |event| event.line);
+        let (bar, json) = (self.report.bar.clone(), self.json);
+        let mut notice = |why: &str| bar.suspend(|| report::notice(json, why));
         let mut retry = Retry::new(self.arguments.retry_for, &mut notice);
         let sent = batch::send(self.client, &target, (events, &key), &mut retry);
         self.report.totals.retries += retry.retries;
         let outcome = sent.with_context(|| {
             format!(
-                "all in front of line {first} is sent; go on with the same file and \
-                 --idempotency-key {}",
+                "{before} events, those in front of line {line}, are done; go on with the same \
+                 file, --skip {before} and --idempotency-key {}",
                 self.key
             )
         })?;

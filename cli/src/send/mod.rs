@@ -27,6 +27,10 @@ use crate::time;
 /// Longest key that may be typed: numbers are put behind it, and 128 bytes are the most.
 const KEY_BYTES_MAX: usize = 100;
 
+/// Longest time for one request to be tried: what is sent again behind the server's window of
+/// repeats, 30 minutes unless set, would be stored again.
+const RETRY_MAX: Duration = Duration::from_secs(25 * 60);
+
 const EXAMPLES: &str = "\
 Examples:
   pulsemesh send --service checkout --latency-ms 12.5 --status ok --metadata region=eu
@@ -36,8 +40,9 @@ Examples:
 
 A file has one JSON object a line, or an array, or objects one behind the other; it is read as it
 is sent, and may be of any size. What can't be sent now is sent again, in the order of the file.
-An interrupted run goes on without doubling when it is started again within 30 minutes (the
-server's window of repeats) with the same file, --batch and --idempotency-key.
+A run that fails says how to go on. One that was killed goes on without doubling when it is started
+again with the same file, --batch and --idempotency-key, within 30 minutes of its beginning (the
+server's window of repeats).
 
 Exits with 3 when all was sent and some of it was refused.";
 
@@ -67,8 +72,11 @@ pub(crate) struct SendArguments {
     /// Write what is refused there, as JSON: line, code, message and text of each event
     #[arg(long, value_name = "FILE", requires = "file")]
     rejected: Option<PathBuf>,
+    /// Leave out so many events at the beginning: an earlier run has sent them
+    #[arg(long, value_name = "NUMBER", default_value = "0", requires = "file")]
+    skip: u64,
     /// How long to go on trying while the server is away, full or over a limit
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time::span)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = retry_for)]
     retry_for: Duration,
 }
 
@@ -141,6 +149,14 @@ fn key(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("write 1 to {KEY_BYTES_MAX} visible ASCII characters"))
+}
+
+fn retry_for(text: &str) -> Result<Duration, String> {
+    let span = time::span(text)?;
+    if span <= RETRY_MAX {
+        return Ok(span);
+    }
+    Err("at most 25m: a server knows a repeat for 30 minutes, unless it is told otherwise".into())
 }
 
 /// Sends it.

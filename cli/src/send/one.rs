@@ -23,7 +23,8 @@ pub(super) fn send(
     let body = event(service, &arguments.pulse).to_string();
     let target = Target::new("/pulse").with_some("ack", arguments.ack.as_ref());
     let call = Call::post(target).json(body.as_bytes()).idempotency_key(key);
-    let mut notice = super::report::notice;
+    let json = out.json;
+    let mut notice = |why: &str| super::report::notice(json, why);
     let answer = Retry::new(arguments.retry_for, &mut notice).send(client, &call)?;
     if !(200..300).contains(&answer.status) {
         return Err(client.refused(&call, &answer).into());

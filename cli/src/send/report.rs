@@ -34,7 +34,7 @@ pub(super) struct Totals {
 /// What is told while it is sent.
 pub(super) struct Report {
     pub(super) totals: Totals,
-    bar: ProgressBar,
+    pub(super) bar: ProgressBar,
     rejected: Option<BufWriter<File>>,
     json: bool,
 }
@@ -101,11 +101,6 @@ impl Report {
         Ok(())
     }
 
-    /// Why it waits, beside the bar.
-    pub(super) fn bar(&self) -> ProgressBar {
-        self.bar.clone()
-    }
-
     /// Prints how it ended.
     ///
     /// # Errors
@@ -137,15 +132,19 @@ impl Report {
     }
 }
 
-/// Says why it waits.
-pub(crate) fn notice(why: &str) {
+/// Says why it waits; programs are told by the sums, and on standard error of nothing but a
+/// failure.
+pub(crate) fn notice(json: bool, why: &str) {
+    if json {
+        return;
+    }
     // Whoever does not read it sees how it ends.
     let _ = writeln!(io::stderr(), "pulsemesh: {}; trying again", plain(why));
 }
 
 /// Says with which key an interrupted run goes on, where somebody may interrupt it.
-pub(super) fn tell_key(key: &str) {
-    if io::stderr().is_terminal() {
+pub(super) fn tell_key(json: bool, key: &str) {
+    if !json && io::stderr().is_terminal() {
         // As above.
         let _ = writeln!(io::stderr(), "if it is interrupted, go on with --idempotency-key {key}");
     }

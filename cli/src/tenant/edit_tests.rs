@@ -19,18 +19,32 @@ fn old(name: &str) -> String {
 fn files() -> Vec<String> {
     let (one, two, other) = (old("one"), old("two"), old("other"));
     vec![
-        format!(
-            "# who may\ntenants:   # all\n- name: a   # the first\n  keys: # its keys\n  - {one} # of \
-             one\n  # above two\n  - {two}\n  # behind\n  limits: {{burst: 3}}\n# between\n- name: \
-             b\n  keys:\n  - {other}\n# the end\n"
-        ),
+        [
+            "# who may",
+            "tenants:   # all",
+            "- name: a   # the first",
+            "  keys: # its keys",
+            &format!("  - {one} # of one"),
+            "  # above two",
+            &format!("  - {two}"),
+            "  # behind",
+            "  limits: {burst: 3}",
+            "# between",
+            "- name: b",
+            "  keys:",
+            &format!("  - {other}"),
+            "# the end",
+        ]
+        .map(|line| format!("{line}\n"))
+        .concat(),
         format!(
             "tenants:\n  - keys:\n      - {one}\n\n      - {two}\n    name: a\n\n  - name: b\n    \
              keys: [{other}]\n"
         ),
         format!("tenants:\n-\n  name: a\n  keys: [{one}, {two}] # both\n- name: b\n"),
         format!("tenants:\n- name: b\n- name: a\n  keys: [ {one},{two} ]\n"),
-        format!("tenants:\r\n- name: a\r\n  keys:\r\n  - {one}\r\n  - {two}\r\n- name: b\r\n"),
+        format!("tenants:\n- name: a\n  keys:\n  - {one}\n  - {two}\n- name: b\n")
+            .replace('\n', "\r\n"),
         format!(
             "tenants:\n- name: \"b\"\n  metadata: {{x: 'keys: [1]'}}\n- name: a\n  keys:\n  - \
              name: one\n    kind: write\n    sha256: {}\n  - {two}",

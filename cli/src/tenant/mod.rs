@@ -173,7 +173,8 @@ fn rotate(arguments: &RotateArguments, out: &mut Output) -> anyhow::Result<()> {
     };
     let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
     let (old, kind) = old.with_context(|| {
-        format!("say which key of `{}` is replaced; it has: {}", arguments.tenant, names.join(", "))
+        let names = names.join(", ");
+        format!("say which key of `{}` is replaced; it has: {names}", arguments.tenant)
     })?;
     let new_name = arguments.new_name.clone().unwrap_or_else(|| next_name(old, &names));
     let made = make(&new_name, kind)?;
@@ -214,7 +215,10 @@ fn show(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     if out.json {
-        let key = |Made { new, key }: &Made| json!({ "name": new.name, "kind": new.kind, "key": key.reveal() });
+        let key = |made: &Made| {
+            let NewKey { name, kind, .. } = &made.new;
+            json!({"name": name, "kind": kind, "key": made.key.reveal()})
+        };
         let keys: Vec<Value> = made.iter().map(key).collect();
         let mut shown = Map::from_iter([("tenant".to_owned(), tenant.into())]);
         shown.insert("keys".to_owned(), keys.into());

@@ -146,8 +146,8 @@ fn a_server_that_is_not_there_costs_the_time_and_says_how_to_go_on() -> Result<(
     let told = [
         "trying again",
         "the server takes no connection",
-        "in front of line 1",
-        "go on with the same file and --idempotency-key",
+        "0 events, those in front of line 1, are done",
+        "go on with the same file, --skip 0 and --idempotency-key",
         "what to do: Start the server",
     ];
     for text in told {
@@ -227,5 +227,54 @@ fn a_run_that_is_started_again_with_its_key_doubles_nothing() -> Result<()> {
     assert_eq!(rows(&at.server, "s")?.len(), 3_000);
     let counted = at.server.client().send(&Request::get("/v1/counts?window=1d"))?.json()?;
     assert_eq!(counted["total"], 3_000);
+    Ok(())
+}
+
+#[test]
+fn a_run_that_failed_says_how_to_go_on_and_doubles_nothing() -> Result<()> {
+    let dir = tempfile::TempDir::new()?;
+    let data = dir.path().join("data");
+    let mut server = launch(&data)?.start()?;
+    let address = server.listen().to_string();
+    // Some lines can't be sent: they count as events all the same.
+    let line = |n: usize| match n % 1_000 {
+        0 => "{broken\n".to_owned(),
+        _ => format!("{{\"service\":\"s\",\"metadata\":{{\"n\":{n}}}}}\n"),
+    };
+    let file = dir.path().join("f");
+    fs::write(&file, (1..=LINES).map(line).collect::<String>())?;
+    let (url, file) = (format!("http://{address}"), file.display().to_string());
+    let typed = ["--url", &url, "send", "--file", &file, "--batch", "100", "--json"];
+    let child = begin(&mut program(&[&typed[..], &["--retry-for", "300ms"]].concat()))?;
+    wait_for(SOON, "some lines", || Ok(in_place(&server.samples()?, "accepted") >= 5_000.0))?;
+    server.kill()?;
+    let failed = ended(child)?.expect(1)?.error()?;
+    let what = failed["what"].as_str().context("what")?;
+    let behind = |word: &str| {
+        let rest = what.split_once(word).map(|(_, rest)| rest.trim_start());
+        rest.and_then(|rest| rest.split([' ', ':']).next()).context("how to go on")
+    };
+    let (skip, key) = (behind("--skip")?, behind("--idempotency-key")?);
+    ensure!(skip.parse::<usize>()? >= 4_900, "{failed}");
+    server = launch(&data)?.flag("--listen", &address).start()?;
+    server.wait_ready(SOON)?;
+    let more = ["--skip", skip, "--idempotency-key", key];
+    run(&[&typed[..], &more].concat())?.expect(3)?;
+    drained(&server, SOON)?;
+    let rows = rows(&server, "s")?;
+    let numbers: BTreeSet<&str> =
+        rows.iter().filter_map(|row| row["metadata"]["n"].as_str()).collect();
+    assert_eq!((rows.len(), numbers.len()), (LINES - LINES / 1_000, LINES - LINES / 1_000));
+    Ok(())
+}
+
+#[test]
+fn what_waiting_does_not_change_is_told_at_once() -> Result<()> {
+    let at = Fixture::with(|launch, _| Ok(launch.flag("--ack-max", "durable")))?;
+    let began = std::time::Instant::now();
+    let sent = at.run(&["send", "--service", "s", "--ack", "stored", "--json"])?.expect(1)?;
+    assert_eq!(sent.error()?["code"], "ack_not_available");
+    ensure!(began.elapsed() < SOON, "it waited");
+    at.run(&["send", "--service", "s", "--retry-for", "1h"])?.expect(2)?;
     Ok(())
 }
