@@ -14,7 +14,7 @@ pub(crate) use report::notice;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -49,10 +49,10 @@ Exits with 3 when all was sent and some of it was refused.";
 /// What is sent.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group(ArgGroup::new("sent").required(true).args(["file", "service"])))]
 pub(crate) struct SendArguments {
     /// File of pulses; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "PulseArguments")]
-    #[arg(required_unless_present = "service")]
+    #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
     pulse: PulseArguments,
@@ -82,37 +82,37 @@ pub(crate) struct SendArguments {
 
 /// A pulse from arguments.
 #[derive(Debug, Args)]
-#[group(id = "PulseArguments", multiple = true)]
+#[command(next_help_heading = "One pulse")]
 struct PulseArguments {
     /// The service; sends one pulse
-    #[arg(long, value_name = "SERVICE", help_heading = "One pulse")]
+    #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// What kind of event it is
-    #[arg(long, value_name = "KIND", help_heading = "One pulse")]
+    #[arg(long, value_name = "KIND", conflicts_with = "file")]
     kind: Option<String>,
     /// When it happened: RFC 3339, or how long ago; now unless given
-    #[arg(long, value_name = "TIME", value_parser = time::point, help_heading = "One pulse")]
+    #[arg(long, value_name = "TIME", value_parser = time::point, conflicts_with = "file")]
     event_time: Option<Timestamp>,
     /// An id of your own, by which it is found
-    #[arg(long, value_name = "ID", help_heading = "One pulse")]
+    #[arg(long, value_name = "ID", conflicts_with = "file")]
     id: Option<String>,
     /// How long it took, in milliseconds
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = "One pulse")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, conflicts_with = "file")]
     latency_ms: Option<f64>,
     /// How it went
-    #[arg(long, value_name = "TEXT", help_heading = "One pulse")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
     status: Option<String>,
     /// A measured value
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = "One pulse")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, conflicts_with = "file")]
     value: Option<f64>,
     /// Who it was about
-    #[arg(long, value_name = "TEXT", help_heading = "One pulse")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
     user: Option<String>,
     /// An entry of the metadata; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, help_heading = "One pulse")]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, conflicts_with = "file")]
     metadata: Vec<(String, String)>,
     /// Any JSON, kept as it is
-    #[arg(long, value_name = "JSON", value_parser = json, help_heading = "One pulse")]
+    #[arg(long, value_name = "JSON", value_parser = json, conflicts_with = "file")]
     payload: Option<Value>,
 }
 

@@ -278,3 +278,14 @@ fn what_waiting_does_not_change_is_told_at_once() -> Result<()> {
     at.run(&["send", "--service", "s", "--retry-for", "1h"])?.expect(2)?;
     Ok(())
 }
+
+#[test]
+fn a_file_and_a_pulse_are_not_sent_at_once() -> Result<()> {
+    for typed in [&[][..], &["--kind", "x"], &["--file", "f", "--kind", "x"], &["--batch", "3"]] {
+        run(&[&["send"], typed].concat())?.expect(2)?;
+    }
+    run(&["send", "--file", "f", "--service", "s"])?.expect(2)?;
+    let none = run(&["send", "--file", "no-such-file"])?.expect(1)?;
+    ensure!(none.err.starts_with("pulsemesh: read no-such-file: No such file"), "{none:?}");
+    Ok(())
+}
