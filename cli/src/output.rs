@@ -1,10 +1,12 @@
 //! What is printed on standard output: tables for people, JSON for programs. Text that others
 //! have sent never reaches a terminal as it is.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Standard output.
 pub(crate) struct Output {
@@ -36,6 +38,15 @@ impl Output {
     pub(crate) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, value)?;
         writeln!(self.out)
+    }
+
+    /// Prints a document as the server gave it, on one line: what breaks a line is white space,
+    /// as no string of JSON holds a break.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(crate) fn row(&mut self, row: &RawValue) -> io::Result<()> {
+        self.line(&one_line(row.get()))
     }
 
     /// Prints a line for people.
@@ -122,6 +133,14 @@ impl Table {
         };
         let line: Vec<String> = cells.iter().zip(&self.widths).map(padded).collect();
         line.join("  ").trim_end().to_owned()
+    }
+}
+
+/// JSON without line breaks.
+pub(crate) fn one_line(json: &str) -> Cow<'_, str> {
+    match json.contains(['\n', '\r']) {
+        true => Cow::Owned(json.replace(['\n', '\r'], " ")),
+        false => Cow::Borrowed(json),
     }
 }
 

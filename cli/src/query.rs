@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::output::{Output, Table, pairs, text};
-use crate::pages::{PAGE_ROWS, Pages, rows};
+use crate::pages::{PAGE_ROWS, Pages, parse};
 use crate::target::Target;
 use crate::{EXIT_OK, time};
 
@@ -65,13 +65,14 @@ pub(crate) fn run(
     loop {
         let wanted = if arguments.kind.is_some() && left > 0 { PAGE_ROWS } else { left };
         let Some(page) = pages.next(wanted)? else { return Ok(EXIT_OK) };
-        for pulse in rows(&page, "pulses") {
+        for row in page.rows("pulses") {
+            let pulse = parse(&row);
             let wanted = arguments.kind.as_deref().is_none_or(|kind| pulse["kind"] == *kind);
             if !wanted || left == 0 {
                 continue;
             }
             left -= 1;
-            if out.json { out.json(pulse)? } else { table.row(cells(pulse)) }
+            if out.json { out.row(&row)? } else { table.row(cells(&pulse)) }
         }
         table.print(out)?;
     }

@@ -5,12 +5,14 @@ use std::num::NonZeroU64;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::client::{Call, Client};
 use crate::letters;
-use crate::output::{Colour, Output, Table, pairs, plain, text};
-use crate::pages::{Pages, rows};
+use crate::output::{Colour, Output, Table, one_line, pairs, plain, text};
+use crate::pages::{Page, Pages, parse, rows};
 use crate::target::Target;
 use crate::{EXIT_NOTHING, EXIT_OK, EXIT_PARTLY, time};
 
@@ -74,33 +76,33 @@ pub(crate) fn run(
     arguments: &SearchArguments,
     out: &mut Output,
 ) -> anyhow::Result<u8> {
-    let found = find(client, arguments)?;
-    let (pulses, letters) = (rows(&found, "pulses"), rows(&found, "letters"));
-    let complete = found["complete"] != false;
+    let found = &find(client, arguments)?;
+    let Found { pulses, letters, complete, .. } = found;
     let nothing = pulses.is_empty() && letters.is_empty();
     if out.json {
-        out.json(&found)?;
+        let text = serde_json::to_string(found)?;
+        out.line(&one_line(&text))?;
     } else {
         for pulse in pulses {
-            print(pulse, out)?;
+            print(&parse(pulse), out)?;
         }
-        letters::print(letters, out)?;
-        let missing = if complete { "" } else { "the answer is not complete: ask again, or less" };
+        let letters: Vec<Value> = letters.iter().map(|letter| parse(letter)).collect();
+        letters::print(&letters, out)?;
+        let missing = if *complete { "" } else { "the answer is not complete: ask again, or less" };
         let none = if nothing { "there is no such pulse or letter" } else { "" };
         for text in [none, missing].into_iter().filter(|text| !text.is_empty()) {
             // The exit code says it too.
             let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
         }
     }
-    Ok(match (complete, nothing) {
+    Ok(match (*complete, nothing) {
         (false, _) => EXIT_PARTLY,
         (true, true) => EXIT_NOTHING,
         (true, false) => EXIT_OK,
     })
 }
 
-/// All pages as one document.
-fn find(client: &Client, arguments: &SearchArguments) -> anyhow::Result<Value> {
+fn find(client: &Client, arguments: &SearchArguments) -> anyhow::Result<Found> {
     let SearchArguments { id, key, service, kind, status, user, from, to, limit } = arguments;
     let target = Target::new("/v1/search")
         .with_some("id", id.as_ref())
@@ -111,19 +113,34 @@ fn find(client: &Client, arguments: &SearchArguments) -> anyhow::Result<Value> {
         .with_some("user", user.as_ref())
         .with_some("from", *from)
         .with_some("to", *to);
+    let mut found = Found { complete: true, ..Found::default() };
     if service.is_none() {
-        return Ok(client.ask_json(&Call::get(target))?);
+        found.take(&Page::ask(client, &Call::get(target))?);
+        return Ok(found);
     }
-    let (mut pulses, mut letters) = (Vec::new(), Vec::new());
-    let (mut next, mut complete) = (Value::Null, true);
     let mut pages = Pages::new(client, target);
-    while let Some(page) = pages.next(limit.get().saturating_sub(pulses.len() as u64))? {
-        pulses.extend_from_slice(rows(&page, "pulses"));
-        letters.extend_from_slice(rows(&page, "letters"));
-        complete &= page["complete"] != false;
-        next = page["next"].clone();
+    while let Some(page) = pages.next(limit.get().saturating_sub(found.pulses.len() as u64))? {
+        found.take(&page);
     }
-    Ok(json!({"pulses": pulses, "letters": letters, "next": next, "complete": complete}))
+    Ok(found)
+}
+
+/// All pages as one document.
+#[derive(Debug, Default, Serialize)]
+struct Found {
+    pulses: Vec<Box<RawValue>>,
+    letters: Vec<Box<RawValue>>,
+    next: Value,
+    complete: bool,
+}
+
+impl Found {
+    fn take(&mut self, page: &Page) {
+        self.pulses.extend(page.rows("pulses"));
+        self.letters.extend(page.rows("letters"));
+        self.next = page.value("next");
+        self.complete &= page.value("complete") != false;
+    }
 }
 
 fn print(pulse: &Value, out: &mut Output) -> io::Result<()> {

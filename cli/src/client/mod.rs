@@ -149,11 +149,13 @@ impl Client {
     /// # Errors
     /// As well when the answer is none.
     pub(crate) fn ask_json(&self, call: &Call<'_>) -> Result<serde_json::Value, CallError> {
-        let answer = self.ask(call)?;
-        answer.json().ok_or_else(|| {
-            let reason = "it is not JSON".to_owned();
-            CallError::NotHttp { place: self.place(call), reason }
-        })
+        self.ask(call)?.json().ok_or_else(|| self.not_json(call))
+    }
+
+    /// What it means that an answer is no JSON, or other than it should be.
+    pub(crate) fn not_json(&self, call: &Call<'_>) -> CallError {
+        let reason = "it is not the JSON that was asked for".to_owned();
+        CallError::NotHttp { place: self.place(call), reason }
     }
 
     /// What a refusal means.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Call, Client};
 use crate::output::{Output, Table, details, number, text};
-use crate::pages::{Pages, rows};
+use crate::pages::{Pages, parse, rows};
 use crate::target::Target;
 use crate::{EXIT_OK, time};
 
@@ -148,9 +148,9 @@ fn list(client: &Client, arguments: &ListArguments, out: &mut Output) -> anyhow:
     let mut pages = Pages::new(client, target);
     let mut table = Table::new(COLUMNS);
     while let Some(page) = pages.next(left)? {
-        for letter in rows(&page, "dead_letters") {
+        for letter in page.rows("dead_letters") {
             left = left.saturating_sub(1);
-            if out.json { out.json(letter)? } else { table.row(cells(letter)) }
+            if out.json { out.row(&letter)? } else { table.row(cells(&parse(&letter))) }
         }
         table.print(out)?;
     }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use xtask::client::Request;
 use xtask::ledger::drained;
 use xtask::tenants::{QUIET, write_file};
 
@@ -52,6 +53,20 @@ fn people_see_a_table_without_colours_or_control_characters() -> Result<()> {
     let id = &row[head.find("ID").expect("a column")..];
     let id = id.split_whitespace().next().expect("an id in its column");
     ensure!(id.len() == 36 && id.matches('-').count() == 4, "{table}");
+    Ok(())
+}
+
+#[test]
+fn a_payload_comes_back_as_it_was_sent_and_on_one_line() -> Result<()> {
+    let at = Fixture::start()?;
+    let payload = r#"{"n":123456789012345678901234567890.10,"b":1,"a":"x"}"#;
+    let body = format!("{{\"service\":\"s\",\n\"payload\":\n{}}}", payload.replace(',', ",\r\n"));
+    let sent = at.server.client().send(&Request::json("/pulse?ack=stored", body))?;
+    ensure!(sent.status == 200, "{}", sent.text());
+    let row = at.run(&["query", "s", "--json"])?.expect(0)?;
+    assert_eq!(row.lines()?.len(), 1, "{row:?}");
+    let text: String = row.out.chars().filter(|character| !character.is_whitespace()).collect();
+    ensure!(text.contains(payload), "{text}");
     Ok(())
 }
 
