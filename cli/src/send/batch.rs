@@ -16,6 +16,8 @@ use super::source::Event;
 const ERRORS_LISTED_MAX: usize = 100;
 /// What an event is called that was refused without a word.
 const UNKNOWN: &str = "refused";
+/// It is kept on the server: asked about again it would be kept once more.
+const DEAD_LETTERED: &str = "dead_lettered";
 
 /// An event that was refused for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +75,16 @@ pub(super) fn send(
         let rest = unexplained.split_off(unexplained.len().min(ERRORS_LISTED_MAX));
         let key = format!("{key}.{round}");
         let left = post(client, target, (unexplained, &key), retry, &mut outcome)?;
-        let silent = |event| Refused { event, code: UNKNOWN.to_owned(), message: String::new() };
-        outcome.refused.extend(left.into_iter().map(silent));
+        outcome.refused.extend(left.into_iter().map(|event| silent(event, UNKNOWN)));
         unexplained = rest;
     }
     outcome.refused.sort_by_key(|refused| refused.event.line);
     Ok(outcome)
+}
+
+fn silent(event: Event, code: &str) -> Refused {
+    let message = format!("the answer tells the reasons of {ERRORS_LISTED_MAX} events alone");
+    Refused { event, code: code.to_owned(), message }
 }
 
 /// Posts events once for good; gives those that were refused and not explained.
@@ -130,11 +136,16 @@ fn take_refused(events: Vec<Event>, receipt: Receipt, refused: &mut Vec<Refused>
     let without_id = receipt.ids.iter().enumerate().filter(|(_, id)| id.is_none());
     let unlisted: BTreeSet<usize> =
         without_id.map(|(index, _)| index).filter(|index| !listed.contains_key(index)).collect();
+    let unlisted_codes = receipt.unlisted_errors;
+    let kept = unlisted_codes.contains_key(DEAD_LETTERED);
+    let one_code = unlisted_codes.keys().next().filter(|_| unlisted_codes.len() == 1);
     let mut unexplained = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
         if let Some(EventError { code, message, .. }) = listed.get(&index) {
             let (code, message) = (code.clone(), message.clone());
             refused.push(Refused { event, code, message });
+        } else if unlisted.contains(&index) && kept {
+            refused.push(silent(event, one_code.map_or(UNKNOWN, String::as_str)));
         } else if unlisted.contains(&index) {
             unexplained.push(event);
         }

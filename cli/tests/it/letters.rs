@@ -88,6 +88,28 @@ fn letters_are_listed_by_filters_and_pages_grouped_and_shown() -> Result<()> {
 }
 
 #[test]
+fn what_becomes_a_letter_while_it_is_sent_is_told_and_sent_no_second_time() -> Result<()> {
+    let at = Refusing::start(0, 1)?;
+    let event = |n| match n % 2 {
+        0 => json!({"service": "s", "kind": "refused", "metadata": {"n": n}}),
+        _ => json!({"service": "s", "metadata": {"n": n}}),
+    };
+    let file = at.dir.path().join("more");
+    fs::write(&file, (0..400).map(|n| format!("{}\n", event(n))).collect::<String>())?;
+    let file = file.display().to_string();
+    let kept = at.dir.path().join("kept").display().to_string();
+    let typed = ["send", "--file", &file, "--ack", "stored", "--rejected", &kept, "--json"];
+    let sent = at.run(&typed)?.expect(3)?.json()?;
+    assert_eq!((&sent["accepted"], &sent["refused"]), (&json!(200), &json!(200)), "{sent}");
+    let kept = fs::read_to_string(kept)?;
+    assert_eq!(kept.lines().filter(|line| line.contains("\"dead_lettered\"")).count(), 200);
+    drained(&at.server, SOON)?;
+    assert_eq!(at.run(&["dlq", "list", "--service", "s", "--all", "--json"])?.lines()?.len(), 200);
+    assert_eq!(rows(&at.server, "s")?.len(), 200);
+    Ok(())
+}
+
+#[test]
 fn one_letter_is_given_up_one_replayed_and_one_edited() -> Result<()> {
     let at = Refusing::start(4, 0)?;
     let given_up = at.letter()?;
