@@ -7,8 +7,8 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::code::{Code, Reject};
+use crate::decode::Decoder;
 use crate::decode::time::check_event_time;
-use crate::decode::{Decoder, decode_event};
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
 use crate::reservation::Fixed;
@@ -44,6 +44,8 @@ pub(super) struct Named {
     pub(super) names: Names,
     /// What its reservation will hold, and its record.
     pub(super) fixed: Fixed,
+    pub(super) service: String,
+    pub(super) kind: String,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
 }
@@ -70,12 +72,12 @@ pub(super) fn judge(
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
     let tenant = &*submission.tenant.name;
-    let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
     let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    for (index, decoded) in decoder.by_ref().enumerate() {
+    while let Some(decoded) = decoder.next() {
+        let index = judged.events;
         if index == BATCH_EVENTS_MAX {
             return Err(Code::BatchTooLong.into());
         }
@@ -89,7 +91,8 @@ pub(super) fn judge(
             Ok((event_time_ms, pulse)) => {
                 let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
                 let key = submission.idempotency_key;
-                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
+                let place = (!decoder.is_alone()).then_some(index);
+                match Names::of(tenant, &pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
                         if builder.is_full() {
@@ -116,7 +119,8 @@ pub(super) fn judge(
                             shard,
                         };
                         let range = range_in(submission.body, decoded.raw);
-                        judged.named.push(Named { index, names, fixed, range });
+                        let (service, kind) = (pulse.service.into(), pulse.kind.into());
+                        judged.named.push(Named { index, names, fixed, service, kind, range });
                         Some(fixed.id)
                     }
                 }
@@ -144,9 +148,6 @@ pub(super) fn frame_named<'n>(
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
-        // It was decoded before and kept only by its place, since most requests name nothing
-        // and the few that do need not hold all their events decoded at once.
-        let Ok(pulse) = decode_event(submission.shape, raw) else { continue };
         if builder.is_full() {
             builder.roll(&envelope);
         }
@@ -154,8 +155,8 @@ pub(super) fn frame_named<'n>(
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
-            service: &pulse.service,
-            kind: &pulse.kind,
+            service: &event.service,
+            kind: &event.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
             raw: enrichment.apply(raw),
@@ -185,9 +186,4 @@ fn event_time(rules: Rules<'_>, pulse: &Pulse<'_>) -> Result<i64, Reject> {
 fn range_in(body: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
-}
-
-fn holds_several(submission: &Submission<'_>) -> bool {
-    let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    decoder.by_ref().take(2).count() > 1 || !decoder.is_single()
 }
