@@ -53,6 +53,45 @@ pub(super) struct Named {
     pub(super) range: Range<usize>,
 }
 
+/// An event that may be accepted.
+struct Good<'a> {
+    raw: &'a [u8],
+    pulse: Pulse<'a>,
+    event_time_ms: i64,
+    shard: u16,
+    /// Why it is to be a dead letter.
+    refused: Option<String>,
+}
+
+impl<'a> Good<'a> {
+    /// Its frame, where its client did not name it.
+    fn entry<'e>(&'e self, id: Uuid, raw: &'e [u8]) -> Entry<'e> {
+        Entry {
+            id,
+            event_time_ms: self.event_time_ms,
+            shard: self.shard,
+            service: &self.pulse.service,
+            kind: &self.pulse.kind,
+            key: None,
+            body_hash: None,
+            refused: self.refused.as_deref(),
+            raw,
+        }
+    }
+
+    fn named(self, index: usize, names: Names, now_us: i64, range: Range<usize>) -> Named {
+        let fixed = Fixed {
+            id: names.id,
+            event_time_ms: self.event_time_ms,
+            received_at_us: now_us,
+            body_hash: xxh3_128(self.raw),
+            shard: self.shard,
+        };
+        let (service, kind) = (self.pulse.service.into(), self.pulse.kind.into());
+        Named { index, names, fixed, service, kind, refused: self.refused, range }
+    }
+}
+
 /// What became of a request's events.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
@@ -87,52 +126,36 @@ pub(super) fn judge(
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
+        let raw = decoded.raw;
         let good = decoded.pulse.and_then(|pulse| {
             let event_time_ms = event_time(rules, &pulse)?;
-            let event = (decoded.raw, &pulse);
-            let refused = check(submission, &mut enrichment, event, &mut judged.failures)?;
-            Ok((event_time_ms, refused, pulse))
+            let refused = check(submission, &mut enrichment, (raw, &pulse), &mut judged.failures)?;
+            let shard = rules.shard(tenant, &pulse, event_time_ms, raw);
+            Ok(Good { raw, pulse, event_time_ms, shard, refused })
         });
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
                 None
             }
-            Ok((event_time_ms, refused, pulse)) => {
+            Ok(good) => {
                 let key = submission.idempotency_key;
                 let place = (!decoder.is_alone()).then_some(index);
-                match Names::of(tenant, &pulse, key, place) {
+                let id = match Names::of(tenant, &good.pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
-                        let entry = Entry {
-                            id,
-                            event_time_ms,
-                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
-                            service: &pulse.service,
-                            kind: &pulse.kind,
-                            key: None,
-                            body_hash: None,
-                            refused: refused.as_deref(),
-                            raw: enrichment.apply(decoded.raw),
-                        };
-                        builder.push_in(&envelope, &entry);
-                        Some(id)
+                        let raw = enrichment.apply(raw);
+                        builder.push_in(&envelope, &good.entry(id, raw));
+                        id
                     }
                     Some(names) => {
-                        let fixed = Fixed {
-                            id: names.id,
-                            event_time_ms,
-                            received_at_us: rules.now_us,
-                            body_hash: xxh3_128(decoded.raw),
-                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
-                        };
-                        let range = range_in(submission.body, decoded.raw);
-                        let (service, kind) = (pulse.service.into(), pulse.kind.into());
-                        let named = Named { index, names, fixed, service, kind, refused, range };
-                        judged.named.push(named);
-                        Some(fixed.id)
+                        let id = names.id;
+                        let range = range_in(submission.body, raw);
+                        judged.named.push(good.named(index, names, rules.now_us, range));
+                        id
                     }
-                }
+                };
+                Some(id)
             }
         };
         if submission.ids || index == 0 {
