@@ -7,8 +7,8 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::code::{Code, Reject};
+use crate::decode::Decoder;
 use crate::decode::time::check_event_time;
-use crate::decode::{Decoder, decode_event};
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
 use crate::reservation::Fixed;
@@ -45,6 +45,8 @@ pub(super) struct Named {
     pub(super) names: Names,
     /// What its reservation will hold, and its record.
     pub(super) fixed: Fixed,
+    pub(super) service: String,
+    pub(super) kind: String,
     /// Why it is to be a dead letter.
     pub(super) refused: Option<String>,
     /// Where in the body it lies.
@@ -75,22 +77,18 @@ pub(super) fn judge(
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
     let tenant = &*submission.tenant.name;
-    let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
     let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    for (index, decoded) in decoder.by_ref().enumerate() {
+    while let Some(decoded) = decoder.next() {
+        let index = judged.events;
         if index == BATCH_EVENTS_MAX {
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
-        let good = decoded.pulse.and_then(|pulse| {
-            let event_time_ms = event_time(rules, &pulse)?;
-            let event = (decoded.raw, &pulse);
-            let refused = check(submission, &mut enrichment, event, &mut judged.failures)?;
-            Ok((event_time_ms, refused, pulse))
-        });
+        let mut fixed = |pulse| fix(rules, submission, (&mut enrichment, &mut judged), pulse);
+        let good = decoded.pulse.and_then(|pulse| fixed((pulse, decoded.raw)));
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
@@ -98,7 +96,8 @@ pub(super) fn judge(
             }
             Ok((event_time_ms, refused, pulse)) => {
                 let key = submission.idempotency_key;
-                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
+                let place = (!decoder.is_alone()).then_some(index);
+                match Names::of(tenant, &pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
                         let entry = Entry {
@@ -123,8 +122,9 @@ pub(super) fn judge(
                             body_hash: xxh3_128(decoded.raw),
                             shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                         };
-                        let range = range_in(submission.body, decoded.raw);
-                        judged.named.push(Named { index, names, fixed, refused, range });
+                        let event = (pulse, decoded.raw);
+                        let named = named(submission, (index, names), (fixed, refused), event);
+                        judged.named.push(named);
                         Some(fixed.id)
                     }
                 }
@@ -137,6 +137,28 @@ pub(super) fn judge(
     judged.framed = builder.finish();
     judged.single = decoder.is_single();
     if judged.events == 0 { Err(Code::EmptyBody.into()) } else { Ok(judged) }
+}
+
+/// What is fixed of an event before it has a name: its time, and whether it is to be a dead letter.
+fn fix<'a>(
+    rules: Rules<'_>,
+    submission: &Submission<'_>,
+    (enrichment, judged): (&mut Enrichment, &mut Judged),
+    (pulse, raw): (Pulse<'a>, &[u8]),
+) -> Result<(i64, Option<String>, Pulse<'a>), Reject> {
+    let event_time_ms = event_time(rules, &pulse)?;
+    let refused = check(submission, enrichment, (raw, &pulse), &mut judged.failures)?;
+    Ok((event_time_ms, refused, pulse))
+}
+
+fn named(
+    submission: &Submission<'_>,
+    (index, names): (usize, Names),
+    (fixed, refused): (Fixed, Option<String>),
+    (pulse, raw): (Pulse<'_>, &[u8]),
+) -> Named {
+    let (service, kind) = (pulse.service.into(), pulse.kind.into());
+    Named { index, names, fixed, service, kind, refused, range: range_in(submission.body, raw) }
 }
 
 /// Puts named events, whose reservations are held, into frames of their own, with what the
@@ -152,15 +174,12 @@ pub(super) fn frame_named<'n>(
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
-        // It was decoded before and kept only by its place, since most requests name nothing
-        // and the few that do need not hold all their events decoded at once.
-        let Ok(pulse) = decode_event(submission.shape, raw) else { continue };
         let entry = Entry {
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
-            service: &pulse.service,
-            kind: &pulse.kind,
+            service: &event.service,
+            kind: &event.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
             refused: event.refused.as_deref(),
@@ -192,9 +211,4 @@ fn event_time(rules: Rules<'_>, pulse: &Pulse<'_>) -> Result<i64, Reject> {
 fn range_in(body: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
-}
-
-fn holds_several(submission: &Submission<'_>) -> bool {
-    let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    decoder.by_ref().take(2).count() > 1 || !decoder.is_single()
 }

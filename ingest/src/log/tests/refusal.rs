@@ -47,9 +47,9 @@ fn a_newer_format_and_another_logs_segment_are_refused_untouched() {
     };
 
     let (fs, _) = filled();
-    rewrite(&fs, |header| header.version = 2);
+    rewrite(&fs, |header| header.version = 3);
     let error = refused(&fs);
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
 
     let (fs, id) = filled();
     let newer = format!("{{\"format\":7,\"id\":\"{id}\",\"more\":true}}");
