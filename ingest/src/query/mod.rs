@@ -6,6 +6,8 @@ pub mod counts;
 pub mod cursor;
 pub mod letters;
 pub mod life;
+#[cfg(test)]
+mod life_tests;
 mod parameters;
 pub mod search;
 

@@ -47,16 +47,21 @@ fn a_newer_format_and_another_logs_segment_are_refused_untouched() {
     };
 
     let (fs, _) = filled();
-    rewrite(&fs, |header| header.version = 2);
+    rewrite(&fs, |header| header.version = 3);
     let error = refused(&fs);
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+
+    let (fs, _) = filled();
+    rewrite(&fs, |header| header.version = 1);
+    let opened = open_core(&settings(1024), Arc::new(fs.clone()), no_metrics());
+    assert!(opened.is_ok(), "the version before is readable");
 
     let (fs, id) = filled();
     let newer = format!("{{\"format\":7,\"id\":\"{id}\",\"more\":true}}");
     replace_file(&fs, &Path::new(DIRECTORY).join(IDENTITY_NAME), newer.as_bytes())
         .expect("no faults");
     let error = refused(&fs);
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 2, .. }), "{error}");
 
     let (fs, _) = filled();
     rewrite(&fs, |header| header.log = crate::sink::LogId(uuid::Uuid::from_u128(9)));

@@ -11,6 +11,7 @@ use crate::sink::dead_letter::Letter;
 use crate::sink::source::Source;
 
 use super::board::Board;
+use super::sink_drain::SinkDrain;
 use super::view::View;
 
 /// Bytes of the log that one question reads: some tenths of a second, and more than waits while
@@ -31,6 +32,10 @@ pub struct Underway {
 }
 
 impl Underway {
+    pub(crate) fn new(record: &Record<'_>, is_logged: bool, sinks: Vec<(String, bool)>) -> Self {
+        Self { frame: Letter::frame_of(record), is_logged, sinks }
+    }
+
     /// The pulse.
     pub fn record(&self) -> Option<Record<'_>> {
         let frame = Frame::read_proven(&self.frame).ok()?;
@@ -125,13 +130,9 @@ impl Whereabouts {
     }
 
     fn underway(&self, board: &Board, record: &Record<'_>) -> Underway {
-        let sinks = self.view.sinks.iter();
-        Underway {
-            frame: Letter::frame_of(record),
-            is_logged: board.kind == Source::Log,
-            sinks: sinks
-                .map(|sink| (sink.name.clone(), board.has_finished(sink.index, record.seq)))
-                .collect(),
-        }
+        let finished =
+            |sink: &Arc<SinkDrain>| (sink.name.clone(), board.has_finished(sink.index, record.seq));
+        let sinks = self.view.sinks.iter().map(finished).collect();
+        Underway::new(record, board.kind == Source::Log, sinks)
     }
 }
