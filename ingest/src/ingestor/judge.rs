@@ -15,6 +15,7 @@ use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::check::{Failure, check};
 use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
@@ -46,6 +47,8 @@ pub(super) struct Named {
     pub(super) fixed: Fixed,
     pub(super) service: String,
     pub(super) kind: String,
+    /// Why it is to be a dead letter.
+    pub(super) refused: Option<String>,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
 }
@@ -62,6 +65,8 @@ pub(super) struct Judged {
     pub(super) ids: Vec<Option<Uuid>>,
     pub(super) errors: Vec<EventError>,
     pub(super) named: Vec<Named>,
+    /// What was not as a schema has it.
+    pub(super) failures: Vec<Failure>,
 }
 
 /// Judges all events of a request; those that are good and unnamed are put into `frames`.
@@ -82,32 +87,35 @@ pub(super) fn judge(
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
-        let good = decoded.pulse.and_then(|pulse| Ok((event_time(rules, &pulse)?, pulse)));
+        let good = decoded.pulse.and_then(|pulse| {
+            let event_time_ms = event_time(rules, &pulse)?;
+            let event = (decoded.raw, &pulse);
+            let refused = check(submission, &mut enrichment, event, &mut judged.failures)?;
+            Ok((event_time_ms, refused, pulse))
+        });
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
                 None
             }
-            Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
+            Ok((event_time_ms, refused, pulse)) => {
                 let key = submission.idempotency_key;
                 let place = (!decoder.is_alone()).then_some(index);
                 match Names::of(tenant, &pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
-                        if builder.is_full() {
-                            builder.roll(&envelope);
-                        }
-                        builder.push(&Entry {
+                        let entry = Entry {
                             id,
                             event_time_ms,
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                             service: &pulse.service,
                             kind: &pulse.kind,
                             key: None,
                             body_hash: None,
+                            refused: refused.as_deref(),
                             raw: enrichment.apply(decoded.raw),
-                        });
+                        };
+                        builder.push_in(&envelope, &entry);
                         Some(id)
                     }
                     Some(names) => {
@@ -116,11 +124,12 @@ pub(super) fn judge(
                             event_time_ms,
                             received_at_us: rules.now_us,
                             body_hash: xxh3_128(decoded.raw),
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                         };
                         let range = range_in(submission.body, decoded.raw);
                         let (service, kind) = (pulse.service.into(), pulse.kind.into());
-                        judged.named.push(Named { index, names, fixed, service, kind, range });
+                        let named = Named { index, names, fixed, service, kind, refused, range };
+                        judged.named.push(named);
                         Some(fixed.id)
                     }
                 }
@@ -148,10 +157,7 @@ pub(super) fn frame_named<'n>(
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
-        if builder.is_full() {
-            builder.roll(&envelope);
-        }
-        builder.push(&Entry {
+        let entry = Entry {
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
@@ -159,8 +165,10 @@ pub(super) fn frame_named<'n>(
             kind: &event.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
+            refused: event.refused.as_deref(),
             raw: enrichment.apply(raw),
-        });
+        };
+        builder.push_in(&envelope, &entry);
     }
     builder.finish()
 }

@@ -85,6 +85,10 @@ pub(crate) fn check(server: &Server, ids: &HashSet<Uuid>) -> Result<()> {
         for id in ids.iter().step_by(step) {
             let row = client.get_json(&format!("/v1/pulses/{id}"))?;
             ensure!(row["id"] == id.to_string(), "{id} leads to {row}");
+            let found = client.get_json(&format!("/v1/search?id={id}"))?;
+            let (pulse, life) = (&found["pulses"][0], &found["pulses"][0]["life"]);
+            ensure!(pulse["id"] == row["id"] && found["complete"] == true, "{id}: {found}");
+            ensure!(life[1]["step"] == "stored", "{id} is stored: {life}");
         }
         Ok(true)
     })

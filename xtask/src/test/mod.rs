@@ -70,7 +70,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![
-            redis::step("")?,
+            redis::step("", options.long)?,
             database_tests("", options.long)?,
             bench_cassandra(options.long)?,
         ]],
@@ -83,7 +83,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
     }
     if let Some(word) = filter.strip_prefix("redis::") {
-        return Ok(vec![vec![vec![redis::step(word)?]]]);
+        return Ok(vec![vec![vec![redis::step(word, options.long)?]]]);
     }
     if let Some(word) = filter.strip_prefix("cluster::") {
         return Ok(vec![vec![vec![cluster_tests(&[word], &[], options.long)?]]]);
