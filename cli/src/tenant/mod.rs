@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use pulsemesh_ingest::tenant::file::{KEY_KINDS, is_name};
-use pulsemesh_ingest::tenant::key::ApiKey;
+use pulsemesh_runtime::api_key::ApiKey;
+
 use serde_json::{Map, Value, json};
 
 use crate::output::{Output, Table, pairs, text};
@@ -145,7 +146,7 @@ struct Made {
 
 fn make(name: &str, kind: &str) -> anyhow::Result<Made> {
     let key = ApiKey::generate()?;
-    let sha256 = key.hash().to_hex();
+    let sha256 = key.sha256();
     Ok(Made { new: NewKey { name: name.to_owned(), kind: kind.to_owned(), sha256 }, key })
 }
 
