@@ -139,7 +139,8 @@ impl Found {
         self.pulses.extend(page.rows("pulses"));
         self.letters.extend(page.rows("letters"));
         self.next = page.value("next");
-        self.complete &= page.value("complete") != false;
+        // A page may end early and say so; those behind it make up for it.
+        self.complete = page.value("complete") != false;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the files and variables of a client hold: its key, and whom it believes. Prints none of it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::command::Global;
 const KEY_VARIABLE: &str = "PULSEMESH_API_KEY";
 /// Largest file that is read for a key or certificates: far above what they need.
 const SECRET_BYTES_MAX: u64 = 4 << 20;
+
 /// The header with the key, if there is one. The file goes before the variable.
 ///
 /// # Errors
@@ -36,9 +39,10 @@ pub(super) fn key(
 /// When it can't be read, or is larger than any file of its kind.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || {
-        let length = std::fs::metadata(path)?.len();
-        ensure!(length <= SECRET_BYTES_MAX, "it has {length} bytes, more than any such file");
-        Ok(std::fs::read(path)?)
+        let mut bytes = Vec::new();
+        File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= SECRET_BYTES_MAX, "it is larger than any such file");
+        Ok(bytes)
     };
     read().with_context(|| format!("read {}", path.display()))
 }

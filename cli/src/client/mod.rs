@@ -85,10 +85,7 @@ impl Client {
     /// When a file can't be used, or the address is none.
     pub(crate) fn new(global: &Global, environment: &Environment) -> anyhow::Result<Self> {
         let url = global.url.trim_end_matches('/').to_owned();
-        let known = url.starts_with("http://") || url.starts_with("https://");
-        if !known || url.parse::<http::Uri>().is_err() {
-            return Err(Usage(format!("--url: `{url}` is none; write http://host:8080")).into());
-        }
+        check(&url)?;
         let key = credentials::key(global, environment)?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -204,5 +201,20 @@ impl Answer {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let text = self.headers.get("retry-after")?.to_str().ok()?;
         text.trim().parse().ok().map(Duration::from_secs)
+    }
+}
+
+/// An address is shown wherever something fails: it may hold no password.
+fn check(url: &str) -> Result<(), Usage> {
+    let known = url.starts_with("http://") || url.starts_with("https://");
+    let authority = url.parse::<http::Uri>().ok().and_then(|uri| uri.authority().cloned());
+    match authority.filter(|_| known) {
+        Some(authority) if authority.as_str().contains('@') => {
+            let how = "--url: a name and a password in it would be shown; give the API key as \
+                       PULSEMESH_API_KEY";
+            Err(Usage(how.to_owned()))
+        }
+        Some(_) => Ok(()),
+        None => Err(Usage(format!("--url: `{url}` is none; write http://host:8080"))),
     }
 }

@@ -14,6 +14,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use pulsemesh_ingest::tenant::file::{KEY_KINDS, is_name};
 use pulsemesh_runtime::api_key::ApiKey;
+
 use serde_json::{Map, Value, json};
 
 use crate::output::{Output, Table, pairs, text};

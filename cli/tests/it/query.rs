@@ -88,6 +88,8 @@ fn a_wrong_address_is_told_with_what_to_do() -> Result<()> {
     }
     let asked = run(&["--url", "localhost:8080", "query", "s"])?.expect(2)?;
     ensure!(asked.err.contains("write http://host:8080"), "{asked:?}");
+    let asked = run(&["--url", "http://me:secret@localhost", "query", "s"])?.expect(2)?;
+    ensure!(!asked.err.contains("secret"), "a password is told: {asked:?}");
     Ok(())
 }
 

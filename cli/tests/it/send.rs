@@ -14,6 +14,8 @@ use crate::support::{Fixture, SOON, begin, ended, launch, program, rows, run, ru
 
 /// Lines of the file whose server is killed.
 const LINES: usize = 60_000;
+/// Where servers listen that are started again on the same port: no other test can have it then.
+const OWN_HOSTS: [&str; 2] = ["127.0.0.7:0", "127.0.0.8:0"];
 
 #[test]
 fn a_pulse_from_arguments_is_stored_with_all_that_was_typed() -> Result<()> {
@@ -160,7 +162,7 @@ fn a_server_that_is_not_there_costs_the_time_and_says_how_to_go_on() -> Result<(
 fn a_limit_is_waited_for_as_long_as_the_server_asks() -> Result<()> {
     let key = "key-of-hot";
     let at = Fixture::with(|launch, dir| {
-        let file = xtask::tenants::write_file(dir, &[(xtask::tenants::HOT, 120)])?;
+        let file = xtask::tenants::write_file(dir, &[(xtask::tenants::HOT, 60)])?;
         Ok(launch.flag("--tenants", &file.display().to_string()))
     })?;
     let secret = at.file("key", key)?;
@@ -180,7 +182,7 @@ fn a_limit_is_waited_for_as_long_as_the_server_asks() -> Result<()> {
 fn a_server_that_is_killed_twice_in_the_middle_has_each_line_exactly_once() -> Result<()> {
     let dir = tempfile::TempDir::new()?;
     let data = dir.path().join("data");
-    let mut server = launch(&data)?.start()?;
+    let mut server = launch(&data)?.flag("--listen", OWN_HOSTS[0]).start()?;
     server.wait_ready(SOON)?;
     let address = server.listen().to_string();
     let text: String =
@@ -234,7 +236,7 @@ fn a_run_that_is_started_again_with_its_key_doubles_nothing() -> Result<()> {
 fn a_run_that_failed_says_how_to_go_on_and_doubles_nothing() -> Result<()> {
     let dir = tempfile::TempDir::new()?;
     let data = dir.path().join("data");
-    let mut server = launch(&data)?.start()?;
+    let mut server = launch(&data)?.flag("--listen", OWN_HOSTS[1]).start()?;
     let address = server.listen().to_string();
     // Some lines can't be sent: they count as events all the same.
     let line = |n: usize| match n % 1_000 {
