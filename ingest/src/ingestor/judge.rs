@@ -7,14 +7,15 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::code::{Code, Reject};
+use crate::decode::Decoder;
 use crate::decode::time::check_event_time;
-use crate::decode::{Decoder, decode_event};
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
 use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::check::{Failure, check};
 use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
@@ -44,8 +45,51 @@ pub(super) struct Named {
     pub(super) names: Names,
     /// What its reservation will hold, and its record.
     pub(super) fixed: Fixed,
+    pub(super) service: String,
+    pub(super) kind: String,
+    /// Why it is to be a dead letter.
+    pub(super) refused: Option<String>,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
+}
+
+/// An event that may be accepted.
+struct Good<'a> {
+    raw: &'a [u8],
+    pulse: Pulse<'a>,
+    event_time_ms: i64,
+    shard: u16,
+    /// Why it is to be a dead letter.
+    refused: Option<String>,
+}
+
+impl<'a> Good<'a> {
+    /// Its frame, where its client did not name it.
+    fn entry<'e>(&'e self, id: Uuid, raw: &'e [u8]) -> Entry<'e> {
+        Entry {
+            id,
+            event_time_ms: self.event_time_ms,
+            shard: self.shard,
+            service: &self.pulse.service,
+            kind: &self.pulse.kind,
+            key: None,
+            body_hash: None,
+            refused: self.refused.as_deref(),
+            raw,
+        }
+    }
+
+    fn named(self, index: usize, names: Names, now_us: i64, range: Range<usize>) -> Named {
+        let fixed = Fixed {
+            id: names.id,
+            event_time_ms: self.event_time_ms,
+            received_at_us: now_us,
+            body_hash: xxh3_128(self.raw),
+            shard: self.shard,
+        };
+        let (service, kind) = (self.pulse.service.into(), self.pulse.kind.into());
+        Named { index, names, fixed, service, kind, refused: self.refused, range }
+    }
 }
 
 /// What became of a request's events.
@@ -60,6 +104,8 @@ pub(super) struct Judged {
     pub(super) ids: Vec<Option<Uuid>>,
     pub(super) errors: Vec<EventError>,
     pub(super) named: Vec<Named>,
+    /// What was not as a schema has it.
+    pub(super) failures: Vec<Failure>,
 }
 
 /// Judges all events of a request; those that are good and unnamed are put into `frames`.
@@ -70,56 +116,46 @@ pub(super) fn judge(
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
     let tenant = &*submission.tenant.name;
-    let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
     let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    for (index, decoded) in decoder.by_ref().enumerate() {
+    while let Some(decoded) = decoder.next() {
+        let index = judged.events;
         if index == BATCH_EVENTS_MAX {
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
-        let good = decoded.pulse.and_then(|pulse| Ok((event_time(rules, &pulse)?, pulse)));
+        let raw = decoded.raw;
+        let good = decoded.pulse.and_then(|pulse| {
+            let event_time_ms = event_time(rules, &pulse)?;
+            let refused = check(submission, &mut enrichment, (raw, &pulse), &mut judged.failures)?;
+            let shard = rules.shard(tenant, &pulse, event_time_ms, raw);
+            Ok(Good { raw, pulse, event_time_ms, shard, refused })
+        });
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
                 None
             }
-            Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
+            Ok(good) => {
                 let key = submission.idempotency_key;
-                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
+                let place = (!decoder.is_alone()).then_some(index);
+                let id = match Names::of(tenant, &good.pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
-                        if builder.is_full() {
-                            builder.roll(&envelope);
-                        }
-                        builder.push(&Entry {
-                            id,
-                            event_time_ms,
-                            shard,
-                            service: &pulse.service,
-                            kind: &pulse.kind,
-                            key: None,
-                            body_hash: None,
-                            raw: enrichment.apply(decoded.raw),
-                        });
-                        Some(id)
+                        let raw = enrichment.apply(raw);
+                        builder.push_in(&envelope, &good.entry(id, raw));
+                        id
                     }
                     Some(names) => {
-                        let fixed = Fixed {
-                            id: names.id,
-                            event_time_ms,
-                            received_at_us: rules.now_us,
-                            body_hash: xxh3_128(decoded.raw),
-                            shard,
-                        };
-                        let range = range_in(submission.body, decoded.raw);
-                        judged.named.push(Named { index, names, fixed, range });
-                        Some(fixed.id)
+                        let id = names.id;
+                        let range = range_in(submission.body, raw);
+                        judged.named.push(good.named(index, names, rules.now_us, range));
+                        id
                     }
-                }
+                };
+                Some(id)
             }
         };
         if submission.ids || index == 0 {
@@ -144,22 +180,18 @@ pub(super) fn frame_named<'n>(
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
-        // It was decoded before and kept only by its place, since most requests name nothing
-        // and the few that do need not hold all their events decoded at once.
-        let Ok(pulse) = decode_event(submission.shape, raw) else { continue };
-        if builder.is_full() {
-            builder.roll(&envelope);
-        }
-        builder.push(&Entry {
+        let entry = Entry {
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
-            service: &pulse.service,
-            kind: &pulse.kind,
+            service: &event.service,
+            kind: &event.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
+            refused: event.refused.as_deref(),
             raw: enrichment.apply(raw),
-        });
+        };
+        builder.push_in(&envelope, &entry);
     }
     builder.finish()
 }
@@ -185,9 +217,4 @@ fn event_time(rules: Rules<'_>, pulse: &Pulse<'_>) -> Result<i64, Reject> {
 fn range_in(body: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
-}
-
-fn holds_several(submission: &Submission<'_>) -> bool {
-    let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    decoder.by_ref().take(2).count() > 1 || !decoder.is_single()
 }

@@ -184,6 +184,12 @@ pub fn page_json(asked: &Letters, page: &LetterPage) -> Vec<u8> {
     json(&serde_json::json!({ "dead_letters": letters, "next": next }))
 }
 
+/// Letters as a page has them.
+pub(super) fn values(letters: &[Held]) -> Vec<Value> {
+    let value = |held| serde_json::to_value(LetterJson::new(held, false)).unwrap_or_default();
+    letters.iter().map(value).collect()
+}
+
 /// One letter with its bytes and history.
 pub fn letter_json(held: &Held) -> Vec<u8> {
     json(&LetterJson::new(held, true))
@@ -252,7 +258,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn time_us(time_us: i64) -> String {
+pub(super) fn time_us(time_us: i64) -> String {
     time_text(time_us.div_euclid(1000))
 }
 
@@ -265,11 +271,11 @@ fn mark(filter: &Filter) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&json(filter))
 }
 
-fn write_cursor(place: LetterPlace, mark: u64) -> String {
+pub(super) fn write_cursor(place: LetterPlace, mark: u64) -> String {
     format!("{mark:016x}{:016x}{:08x}", place.segment, place.offset)
 }
 
-fn read_cursor(text: &str, expected: u64) -> Option<LetterPlace> {
+pub(super) fn read_cursor(text: &str, expected: u64) -> Option<LetterPlace> {
     if text.len() != 40 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

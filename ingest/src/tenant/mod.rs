@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::code::{Code, Reject};
 use crate::limits::{Allowance, Allowances, Limiter};
+use crate::schema::Schemas;
 use crate::submission::{Ack, Refusal};
 
 pub use permission::{Permission, Permissions};
@@ -39,6 +40,8 @@ pub struct Tenant {
     pub retention_class: Arc<str>,
     /// Added to the metadata of each of its pulses; sorted by name, each name once.
     pub metadata: Arc<[(String, String)]>,
+    /// What is demanded of its pulses; `None`: nothing.
+    pub schemas: Option<Arc<Schemas>>,
 }
 
 impl Tenant {
@@ -50,7 +53,17 @@ impl Tenant {
             ack_highest: Ack::Stored,
             retention_class: DEFAULT_CLASS.into(),
             metadata: Arc::default(),
+            schemas: None,
         }
+    }
+}
+
+impl Tenant {
+    /// The same, with every pulse refused that a schema does not take.
+    #[must_use]
+    pub fn strict(&self) -> Self {
+        let schemas = self.schemas.as_ref().map(|schemas| Arc::new(schemas.rejecting()));
+        Self { schemas, ..self.clone() }
     }
 }
 

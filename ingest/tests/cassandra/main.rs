@@ -4,6 +4,7 @@
 mod connect;
 mod flow;
 mod nodes;
+mod once;
 mod outage;
 mod read;
 mod session;

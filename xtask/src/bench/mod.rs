@@ -8,6 +8,7 @@ mod limits;
 mod memory;
 mod report;
 mod sustained;
+mod tenants;
 mod throughput;
 mod times;
 
@@ -36,6 +37,8 @@ Cases:
   stop-loaded       stop under load
   limits-fairness   latency of others while a tenant offers ten times its limit
   limits-shared     what three processes with one Redis let through of a limit in each minute
+  tenants-cost      one pulse a request with a key, a limit and an idempotency key, against without
+  tenants-many      ten thousand tenants: memory, and latency while they are read again
 
 Cases with --cassandra, on one real node:
   cassandra-write     from HTTP until stored, against the best loop that writes the same tables by
@@ -86,7 +89,7 @@ pub(crate) struct Options {
 type Case = fn(&mut Context) -> Result<Vec<Row>>;
 
 /// Every case by name, in the order in which they run.
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 12] = [
     ("single-memory", throughput::single_memory),
     ("single-durable", throughput::single_durable),
     ("ndjson-durable", throughput::ndjson_durable),
@@ -97,6 +100,8 @@ const CASES: [(&str, Case); 10] = [
     ("stop-loaded", times::stop),
     ("limits-fairness", limits::fairness),
     ("limits-shared", limits::shared),
+    ("tenants-cost", tenants::cost),
+    ("tenants-many", tenants::many),
 ];
 
 /// Builds what is measured, measures, prints; says whether every target was met. A smoke run

@@ -5,6 +5,7 @@
 mod audit;
 mod job;
 mod piece;
+mod recent;
 mod runner;
 mod table;
 
@@ -30,9 +31,11 @@ use crate::sink::drain::job::Tried;
 use crate::sink::drain::view::View;
 
 use audit::{Audit, Line};
+use recent::Recent;
 use table::Table;
 
 pub use job::{Counts, Order, Phase, Replay};
+pub use recent::Replayed;
 
 /// Why something was not done with letters or replays.
 #[derive(Debug, Error)]
@@ -98,6 +101,7 @@ struct Desk {
     /// Rung when a replay has changed.
     changed: Notify,
     stopping: AtomicBool,
+    recent: Recent,
 }
 
 impl Replays {
@@ -113,6 +117,7 @@ impl Replays {
             due: Notify::new(),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
+            recent: Recent::default(),
         };
         Ok(Self { desk: Arc::new(desk), tasks: Arc::default() })
     }
@@ -154,6 +159,25 @@ impl Replays {
     /// When they can't be read.
     pub fn groups(&self, tenant: &str) -> io::Result<Vec<Group>> {
         self.desk.letters.groups(tenant)
+    }
+
+    /// The letters of a tenant's pulse, the newest first, behind `after`. Looks through a bounded
+    /// number, as [`Replays::page`] does.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn of_pulse(
+        &self,
+        tenant: &str,
+        pulse: Uuid,
+        after: Option<LetterPlace>,
+    ) -> io::Result<LetterPage> {
+        self.desk.letters.of_pulse(tenant, pulse, after)
+    }
+
+    /// The letters of a tenant's pulse that were replayed lately, since the process began.
+    pub fn replayed(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
+        self.desk.recent.of(tenant, pulse)
     }
 
     /// One letter.

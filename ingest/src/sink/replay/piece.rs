@@ -134,7 +134,11 @@ async fn settle(
     let failed = settled.len() as u64 - taken;
     settled.sort_by_key(|settled| settled.held.place);
     let places: Vec<_> = settled.iter().map(|settled| settled.held.place).collect();
+    let is_replayed = |settled: &&Settled| settled.fate == Fate::Leaves(Leaving::Replayed);
+    let replayed: Vec<_> =
+        settled.iter().filter(is_replayed).map(|settled| settled.held.clone()).collect();
     blocking(desk, move |desk| desk.letters.settle(&settled)).await?;
+    replayed.iter().for_each(|held| desk.recent.add(held));
     let expired = expired_total.min(taken);
     desk.count(&drain.name, Leaving::Expired, expired);
     desk.count(&drain.name, Leaving::Replayed, taken - expired);

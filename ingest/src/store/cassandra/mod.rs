@@ -21,6 +21,7 @@ mod reason;
 mod schema;
 pub mod settings;
 pub mod sharder;
+mod shared;
 mod statements;
 mod tls;
 mod write;
@@ -50,6 +51,7 @@ use pace::Pace;
 use read::Reader;
 use settings::CassandraSettings;
 use sharder::Sharder;
+pub use shared::SharedLink;
 use write::Writer;
 
 /// Between two times that counts are written: how late they may be.
@@ -106,6 +108,11 @@ impl CassandraStore {
         let sharder = Sharder::new(Arc::clone(&settings.clock));
         let log = Mutex::default();
         Ok(Arc::new(Self { _tasks: tasks, link, writer, reader, sums, sharder, settings, log }))
+    }
+
+    /// Its connection, for what processes share beside pulses.
+    pub fn shared_link(&self) -> SharedLink {
+        SharedLink::new(Arc::clone(&self.link), &self.settings.keyspace)
     }
 
     /// Says that this process writes; until the drain has told which log, nobody does.

@@ -135,6 +135,8 @@ pub(super) const KNOWN: &[Known] = &[
     known("dead-letter-budget", Size(MIB, TIB), "256MiB", User),
     known("idempotency-window", Time(seconds(60), seconds(7 * 86_400)), "30m", User),
     known("idempotency-keys-max", Count(1_000, 1_000_000_000), "2000000", User),
+    known("idempotency", Word(&["local", "redis", "cassandra"]), "local", User),
+    known("idempotency-on-failure", Word(&["refuse", "local"]), "refuse", User),
     known("connections-max", Count(1, 1_000_000), "4096", User),
     known("streams-max", Count(1, 10_000), "128", User),
     known("body-bytes-max", Size(KIB, GIB), "8MiB", User),
