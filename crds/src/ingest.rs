@@ -286,8 +286,11 @@ pub struct ServerTls {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.caSecret) || self.url.startsWith('rediss://')")
-        .message("redis.caSecret is for TLS: write redis.url with rediss://, or leave it out"),
+    validation = Rule::new("has(self.caSecret) == self.url.startsWith('rediss://')")
+        .message("redis.caSecret and a redis.url with rediss:// need each other: TLS is of no use \
+                  without the CA of Redis"),
+    validation = Rule::new("!self.url.contains('@') || has(self.passwordSecret)")
+        .message("redis.url names a user, who needs redis.passwordSecret"),
     validation = Rule::new("!self.url.contains('@') || !self.url.split('@')[0].matches('//.*:.')")
         .message("redis.url holds a password: put it into a Secret and name that in \
                   redis.passwordSecret")
@@ -299,7 +302,7 @@ pub struct Redis {
     /// A Secret with the key `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretName>,
-    /// A Secret with `ca.crt`, which signs the certificate of Redis; the public ones unless set.
+    /// A Secret with `ca.crt`, which signs the certificate of Redis; needed with `rediss://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<SecretName>,
     /// What happens to requests of tenants with limits while Redis is away.

@@ -26,7 +26,7 @@ const RATE_MAX: i64 = 1_000_000_000_000;
     namespaced,
     derive = "PartialEq",
     status = "TenantStatus",
-    doc = "One of those who share a mesh: isolated from the others, with keys and limits of its own",
+    doc = "One of those who share a mesh: isolated from the others, with its own keys and limits",
     printcolumn(name = "Mesh", type_ = "string", json_path = ".spec.mesh"),
     printcolumn(
         name = "Ready",

@@ -64,7 +64,9 @@ fn a_redis_is_named_without_its_password() {
     judge("url: 'redis://mesh@cache:6379/1', passwordSecret: {name: login}", "");
     judge("url: 'redis://cache:6379'", "");
     judge("url: 'rediss://cache', caSecret: {name: ca}", "");
-    judge("url: 'redis://cache', caSecret: {name: ca}", "write redis.url with rediss://");
+    judge("url: 'redis://cache', caSecret: {name: ca}", "need each other");
+    judge("url: 'rediss://cache'", "need each other");
+    judge("url: 'redis://mesh@cache'", "names a user, who needs redis.passwordSecret");
     judge("url: 'redis://mesh:s3cret@cache'", "redis.url holds a password");
     judge("url: 'redis://:s3cret@cache'", "redis.url holds a password");
 }

@@ -1,5 +1,5 @@
-//! `plan`: what a mesh and its tenants would be made of, without a cluster. What a cluster would refuse is
-//! refused with the same words. Reads nothing but the file.
+//! `plan`: what a mesh and its tenants would be made of, without a cluster. What a cluster would
+//! refuse is refused with the same words. Reads nothing but the file.
 
 use std::io::{self, Read, Write};
 use std::path::Path;

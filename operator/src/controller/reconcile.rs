@@ -133,7 +133,7 @@ impl<N: Nodes> Worker<N> {
     pub(super) async fn see(&self, mesh: PulseMesh) -> Result<Seen, ReconcileError> {
         let identity = identity(&mesh.metadata);
         let plan = validate(&mesh, &self.defaults);
-        let observed = self.observe(&identity, plan.as_ref().ok()).await?;
+        let observed = Box::pin(self.observe(&identity, plan.as_ref().ok())).await?;
         Ok(Seen { mesh, identity, plan, observed })
     }
 
@@ -154,7 +154,7 @@ impl<N: Nodes> Worker<N> {
         plan: Option<&Plan>,
     ) -> Result<Observed, ReconcileError> {
         let kinds = self.kinds.get(&self.client).await;
-        let observed = dereference::observe(&self.client, mesh, plan, kinds).await;
+        let observed = Box::pin(dereference::observe(&self.client, mesh, plan, kinds)).await;
         observed.map_err(ReconcileError::Read)
     }
 
@@ -305,7 +305,7 @@ impl<N: Nodes> Worker<N> {
     async fn invalid(&self, metadata: &ObjectMeta, problem: &str) -> Result<Next, ReconcileError> {
         let identity = identity(metadata);
         if metadata.deletion_timestamp.is_some() {
-            let observed = self.observe(&identity, None).await?;
+            let observed = Box::pin(self.observe(&identity, None)).await?;
             let left = self.delete(metadata, DeletionPolicy::Retain, None, &observed).await?;
             return Ok(left.map_or(Next::Gone, |_| Next::In(SETTLING)));
         }

@@ -103,7 +103,11 @@ async fn keys_open_a_mesh_for_their_tenants_alone_and_change_without_a_restart()
         Ok(told.into_iter().find(|it| it.reason == "NoTenants"))
     })
     .await?;
-    ensure!(bed.post_with(None, "nobody").await? == 401, "nobody has a key yet");
+    // The node learns of the pod's address a moment after the operator does.
+    bed.wait("nobody to be let in", SOON, async || {
+        Ok((bed.post_with(None, "nobody").await? == 401).then_some(()))
+    })
+    .await?;
     let pods = bed.starts().await?;
 
     bed.apply_tenant("shop", "{name: main, kind: both}")?;
@@ -127,8 +131,11 @@ async fn keys_open_a_mesh_for_their_tenants_alone_and_change_without_a_restart()
     for gone in [&shop, &replaced, &mail] {
         bed.wait_status(gone, 401).await?;
     }
-    let left = bed.api::<Secret>().get_opt("mail-board").await?;
-    ensure!(left.is_none(), "the Secret of a tenant that is gone");
+    bed.wait("the Secrets of a tenant that is gone to go", SOON, async || {
+        let left = bed.api::<Secret>().get_opt("mail-board").await?;
+        Ok(left.is_none().then_some(()))
+    })
+    .await?;
     ensure!(bed.starts().await? == pods, "pods started anew: {:?}", bed.starts().await?);
     Ok(())
 }

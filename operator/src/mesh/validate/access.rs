@@ -40,7 +40,7 @@ pub(super) fn read(
 }
 
 fn counted_by(redis: &Redis, settings: &mut Settings, problems: &mut Problems) -> Vec<SecretMount> {
-    if let Err(wrong) = check_url(&redis.url) {
+    if let Err(wrong) = check_url(&redis.url).and_then(|()| check_secrets(redis)) {
         problems.push("spec.ingest.redis.url", wrong);
     }
     settings.put("redis-url", redis.url.clone());
@@ -69,6 +69,17 @@ fn mount(volume: &str, secret: &str, path: &str, keys: &[&str]) -> SecretMount {
         path: path.to_owned(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
     }
+}
+
+/// What an address needs beside it.
+fn check_secrets(redis: &Redis) -> Result<(), &'static str> {
+    if redis.url.contains('@') && redis.password_secret.is_none() {
+        return Err("names a user, who needs passwordSecret");
+    }
+    if redis.url.starts_with("rediss:") != redis.ca_secret.is_some() {
+        return Err("with rediss:// and caSecret need each other");
+    }
+    Ok(())
 }
 
 /// As the ingest reads it: `redis://user@host:port/database`. Never tells the text, in which a

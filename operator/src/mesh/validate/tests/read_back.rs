@@ -153,12 +153,23 @@ fn an_address_of_redis_is_refused_where_the_ingest_would_refuse_it() {
         "redis://cache/70000",
         "redis://:s3cret@cache",
         "redis://mesh:s3c/r@t@cache",
+        "redis://mesh@cache",
         "redis://@cache",
         "redis://a b",
     ] {
-        let spec = format!("{{ingest: {{redis: {{url: '{url}'}}}}, store: {{embedded: {{}}}}}}");
+        // What an address needs beside it, on both sides.
+        let (mut fields, mut file) = (String::new(), format!("redis-url = \"{url}\"\n"));
+        if url.contains("mesh@") {
+            fields.push_str(", passwordSecret: {name: a}");
+            file.push_str("redis-password-file = \"/a\"\n");
+        }
+        if url.starts_with("rediss") {
+            fields.push_str(", caSecret: {name: a}");
+            file.push_str("redis-tls-ca-file = \"/a\"\n");
+        }
+        let redis = format!("{{url: '{url}'{fields}}}");
+        let spec = format!("{{ingest: {{redis: {redis}}}, store: {{embedded: {{}}}}}}");
         let planned = validate(&with_spec(&spec), &defaults());
-        let file = format!("redis-url = \"{url}\"\n");
         let taken = from_toml(Path::new("ingest.toml"), &file);
         assert_eq!(planned.is_ok(), taken.is_ok(), "{url}: {planned:?}");
         assert!(!format!("{planned:?}").contains("s3c"), "{planned:?}");

@@ -75,14 +75,14 @@ impl TenantWorker {
     }
 
     async fn look_at(&self, namespace: &str, mesh: &str) -> Result<Next, LookError> {
-        let mut seen = self.read(namespace, mesh).await.map_err(LookError::Read)?;
+        let mut seen = Box::pin(self.read(namespace, mesh)).await.map_err(LookError::Read)?;
         let Some(tenants) = seen.tenants.take() else {
             return self.without_the_kind(namespace, mesh, &seen).await;
         };
         let (outcomes, is_whole) = match &seen.mesh {
             MeshSeen::Closed(closed) => {
                 let closed = closed.clone();
-                self.serve(namespace, mesh, &closed, &tenants, &mut seen).await?
+                self.serve((namespace, mesh), &closed, &tenants, &mut seen).await?
             }
             MeshSeen::Open => {
                 self.take_file_away(namespace, mesh, &seen).await?;
@@ -104,8 +104,7 @@ impl TenantWorker {
     /// Makes keys and the file; how it went with each tenant, and whether all keys are made.
     async fn serve(
         &self,
-        namespace: &str,
-        mesh: &str,
+        (namespace, mesh): (&str, &str),
         closed: &Closed,
         tenants: &[PulseTenant],
         seen: &mut Seen,
