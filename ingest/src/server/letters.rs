@@ -145,14 +145,13 @@ async fn change<I: Intake>(
     (action, replays): (LetterAction<'_>, Replays),
     (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    // Keys have no names yet.
-    let (tenant, key) = (call.caller.tenant.name.to_string(), None::<String>);
+    let (tenant, by) = (call.caller.tenant.name.to_string(), call.caller.asked_by());
     let steering = |segment: &str, steer| Ok::<_, Refusal>((asked::id(segment)?, steer));
     let (id, steer) = match action {
         LetterAction::Discard(segment) => {
             let id = asked::id(segment)?;
             let discard = move |replays: &Replays| {
-                let actor = Actor { tenant: &tenant, key: key.as_deref() };
+                let actor = Actor { tenant: &tenant, by: by.as_deref() };
                 replays.discard(actor, id, false)?;
                 Ok(Answer::json(200, format!("{{\"discarded\":\"{id}\"}}").into_bytes()))
             };
@@ -164,11 +163,11 @@ async fn change<I: Intake>(
                 return edit(shared, exchange, (replays, id), (call, whole)).await;
             }
             let filter = Filter::of(&tenant);
-            let order = Order { filter, only: Some(id), dry_run: false, rate: None, by: key };
+            let order = Order { filter, only: Some(id), dry_run: false, rate: None, by };
             return queries::run(shared, exchange, create(replays, order)).await;
         }
         LetterAction::CreateReplay => {
-            let order = asked::order(&tenant, key.as_deref(), whole)?;
+            let order = asked::order(&tenant, by.as_deref(), whole)?;
             return queries::run(shared, exchange, create(replays, order)).await;
         }
         LetterAction::Pause(segment) => steering(segment, Steer::Pause)?,
@@ -177,7 +176,7 @@ async fn change<I: Intake>(
         _ => return Err(Code::Internal.into()),
     };
     let steered = move |replays: &Replays| {
-        let actor = Actor { tenant: &tenant, key: key.as_deref() };
+        let actor = Actor { tenant: &tenant, by: by.as_deref() };
         Ok(Answer::json(200, asked::replay_json(&replays.steer(actor, id, steer)?)))
     };
     queries::run(shared, exchange, aside(replays, steered)).await
@@ -211,7 +210,7 @@ async fn edit<I: Intake>(
     (replays, letter): (Replays, Uuid),
     (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    let tenant = Arc::clone(&call.caller.tenant);
+    let (tenant, by) = (Arc::clone(&call.caller.tenant), call.caller.asked_by());
     let name = Arc::clone(&tenant.name);
     let find = move |replays: &Replays| replays.letter(&name, letter)?.ok_or(ReplayError::NotFound);
     let held = exchange.limit(aside_on(shared, replays.clone(), find)).await;
@@ -224,7 +223,7 @@ async fn edit<I: Intake>(
     }
     let id = receipt.ids.first().copied().flatten();
     let discard = move |replays: &Replays| {
-        let actor = Actor { tenant: &tenant.name, key: None };
+        let actor = Actor { tenant: &tenant.name, by: by.as_deref() };
         match replays.discard(actor, letter, true) {
             // The same edit was here before.
             Ok(()) | Err(ReplayError::NotFound) => {}

@@ -21,7 +21,7 @@ pub struct Order {
     /// Most letters a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// Who asks, where that is known.
+    /// Who asks: the tenant's and the key's name, where keys are needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }

@@ -65,13 +65,13 @@ pub enum Steer {
     Cancel,
 }
 
-/// Whoever acts: a tenant, and the name of its key where that is known.
+/// Whoever acts: a tenant, and which of its keys, where keys are needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     /// The tenant.
     pub tenant: &'a str,
-    /// The key's name.
-    pub key: Option<&'a str>,
+    /// The tenant's and the key's name.
+    pub by: Option<&'a str>,
 }
 
 /// The dead letters and their replays. Cloning shares them. Its methods block, but for those
@@ -304,7 +304,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
         at_us: now_us(),
         action: "",
         tenant: actor.tenant,
-        by: actor.key,
+        asked_by: actor.by,
         replay: None,
         letter: None,
         filter: None,
@@ -315,7 +315,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
 
 fn of<'a>(replay: &'a Replay, action: &'static str) -> Line<'a> {
     let order = &replay.order;
-    let actor = Actor { tenant: &order.filter.tenant, key: order.by.as_deref() };
+    let actor = Actor { tenant: &order.filter.tenant, by: order.by.as_deref() };
     Line {
         action,
         replay: Some(replay.id),
