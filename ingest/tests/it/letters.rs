@@ -91,7 +91,7 @@ fn refuse_file(dir: &Path) -> PathBuf {
 fn refusing(dir: &Path) -> Result<Launch> {
     let file = refuse_file(dir).display().to_string();
     let launch = Launch::new(example("refusing")?, &dir.join("data"));
-    Ok(launch.flag("--refuse-while", &file).flag(flags::FLUSH_INTERVAL, "20ms"))
+    Ok(launch.flag(flags::REFUSE_WHILE, &file).flag(flags::FLUSH_INTERVAL, "20ms"))
 }
 
 #[test]

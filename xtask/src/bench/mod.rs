@@ -6,6 +6,7 @@ mod cassandra;
 mod context;
 mod limits;
 mod memory;
+mod replay;
 mod report;
 mod sustained;
 mod throughput;
@@ -36,6 +37,7 @@ Cases:
   stop-loaded       stop under load
   limits-fairness   latency of others while a tenant offers ten times its limit
   limits-shared     what three processes with one Redis let through of a limit in each minute
+  replay            dead letters written again, against the same pulses from HTTP until stored
 
 Cases with --cassandra, on one real node:
   cassandra-write     from HTTP until stored, against the best loop that writes the same tables by
@@ -86,7 +88,7 @@ pub(crate) struct Options {
 type Case = fn(&mut Context) -> Result<Vec<Row>>;
 
 /// Every case by name, in the order in which they run.
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 11] = [
     ("single-memory", throughput::single_memory),
     ("single-durable", throughput::single_durable),
     ("ndjson-durable", throughput::ndjson_durable),
@@ -97,6 +99,7 @@ const CASES: [(&str, Case); 10] = [
     ("stop-loaded", times::stop),
     ("limits-fairness", limits::fairness),
     ("limits-shared", limits::shared),
+    ("replay", replay::run),
 ];
 
 /// Builds what is measured, measures, prints; says whether every target was met. A smoke run

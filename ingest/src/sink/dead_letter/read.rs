@@ -42,6 +42,8 @@ pub struct Group {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) letters_max: usize,
+    /// So many are enough at the end of a segment: what is noted of one is written as a whole.
+    pub(crate) letters_enough: usize,
     /// Bytes of pulses that end it.
     pub(crate) bytes_max: usize,
 }
@@ -134,7 +136,8 @@ impl DeadLetters {
         let segments = self.segments(|number| (begin..=end.segment).contains(&number));
         let (mut page, mut bytes) = (LetterPage::default(), 0);
         for (looked_through, number) in segments.into_iter().enumerate() {
-            if looked_through == SEGMENTS_A_CALL_MAX {
+            let enough = page.letters.len() >= wanted.letters_enough;
+            if enough || looked_through == SEGMENTS_A_CALL_MAX {
                 return Ok(page);
             }
             let snapshot = self.snapshot(number)?;
@@ -187,6 +190,23 @@ impl DeadLetters {
             }
         }
         Ok(found)
+    }
+
+    /// Keeps of some letters, in the order of their places, those that are there still.
+    pub(crate) fn keep_there(&self, letters: &mut Vec<Held>) -> io::Result<()> {
+        let mut of_segment: Option<(u64, Marks)> = None;
+        let mut failed = None;
+        letters.retain(|held| {
+            let LetterPlace { segment, offset } = held.place;
+            if of_segment.as_ref().is_none_or(|(number, _)| *number != segment) {
+                match self.marks(segment) {
+                    Ok(marks) => of_segment = Some((segment, marks)),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            of_segment.as_ref().is_some_and(|(_, marks)| !marks.gone.contains(&offset))
+        });
+        failed.map_or(Ok(()), Err)
     }
 
     /// The letters of a tenant by reason, the most frequent first.

@@ -253,7 +253,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
         let end = letters.end();
         let (mut after, mut seqs, mut looked_at) = (None, Vec::new(), 0);
         loop {
-            let wanted = Wanted { letters_max: limit, bytes_max: 1 << 20 };
+            let wanted = Wanted { letters_max: limit, letters_enough: limit, bytes_max: 1 << 20 };
             let page = letters.forward(&Filter::of("a"), (after, end), wanted).expect("read");
             seqs.extend(page.letters.iter().map(|held| held.letter.seq));
             looked_at += page.looked_at;
@@ -268,7 +268,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
     letters.append(&[letter(99)]).expect("kept");
     let end = letters.end();
     letters.append(&[letter(100)]).expect("kept");
-    let wanted = Wanted { letters_max: 100, bytes_max: 1 << 20 };
+    let wanted = Wanted { letters_max: 100, letters_enough: 100, bytes_max: 1 << 20 };
     let page = letters.forward(&Filter::of("a"), (None, end), wanted).expect("read");
     assert_eq!(page.letters.last().map(|held| held.letter.seq), Some(99), "the end is frozen");
 }
@@ -435,6 +435,7 @@ fn letters_of_the_first_version_are_read_moved_and_given_back() {
     assert_eq!(held[0].letter.record().expect("a pulse").entry.raw, b"7");
     let gone: Vec<_> = held[..3].iter().map(|held| leaves(held, Leaving::Replayed)).collect();
     assert_eq!(letters.settle(&gone).expect("noted"), 3);
+    assert_eq!(letters.compact(&|_, _, _| true).expect("looked"), 0, "more may go soon");
     assert!(letters.compact(&|_, _, _| true).expect("made smaller") > 0);
     let letters = open(dir.path());
     assert_eq!(places(&letters).iter().map(Held::id).collect::<Vec<_>>(), [held[3].id()]);

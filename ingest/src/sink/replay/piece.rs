@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
 use crate::log::frame::Frame;
@@ -19,6 +20,11 @@ use super::job::Replay;
 use super::runner::blocking;
 use super::{Desk, Phase};
 
+/// Letters of a batch, and bytes that end one: a batch from the log at its usual size.
+const BATCH_LETTERS_MAX: usize = 5_000;
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Batches of a piece that a sink has at once: as few as keep it busy while others are prepared.
+const BATCHES_AT_ONCE: usize = 4;
 /// How long a sink that could not sync is left alone.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
 
@@ -73,29 +79,42 @@ async fn write_to(
         // It was told to end: its sink is asked once, not until it is back.
         desk.halt(replay.id);
     }
-    let job = Job {
+    let job = |batch| Job {
         drain: Arc::clone(drain),
         ends: Ends::Replay(Arc::clone(&tried)),
-        batch: batch_of(desk, &letters),
+        batch,
         _leases: Vec::new(),
         parts: Vec::new(),
     };
-    let _halted = job.replay().await;
+    let jobs = stream::iter(batches_of(desk, &letters).into_iter().map(job));
+    let written = |job: Job| async move {
+        let _halted = job.replay().await;
+    };
+    jobs.for_each_concurrent(BATCHES_AT_ONCE, written).await;
     *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) = None;
     let outcome = std::mem::take(&mut *tried.outcome());
     settle(desk, replay, drain, (letters, outcome)).await
 }
 
-fn batch_of(desk: &Desk, letters: &Numbered) -> Batch {
-    let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (seq, held) in letters {
-        let Some(entry) = entry_of(held) else { continue };
-        rows.push(RowRef { seq: *seq, chunk: chunks.len() as u32, frame: 0, entry });
-        bytes += held.letter.frame.len();
-        chunks.push(Bytes::copy_from_slice(&held.letter.frame));
-    }
+/// The letters in batches as a sink has them from the log.
+fn batches_of(desk: &Desk, letters: &Numbered) -> Vec<Batch> {
     let (log, below) = (desk.table.log(), desk.table.finished_below());
-    Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed()
+    let mut batches = Vec::new();
+    let mut letters = letters.iter().peekable();
+    while letters.peek().is_some() {
+        let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while rows.len() < BATCH_LETTERS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some((seq, held)) = letters.next()
+        {
+            let Some(entry) = entry_of(held) else { continue };
+            rows.push(RowRef { seq: *seq, chunk: chunks.len() as u32, frame: 0, entry });
+            bytes += held.letter.frame.len();
+            chunks.push(Bytes::copy_from_slice(&held.letter.frame));
+        }
+        batches.push(Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed());
+    }
+    batches
 }
 
 fn entry_of(held: &Held) -> Option<u32> {
