@@ -13,6 +13,7 @@ mod read;
 pub(crate) mod sealed;
 mod segment;
 mod settle;
+mod shared;
 pub(crate) mod uuid_text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,10 @@ use segment::{
     FILE_HEADER_BYTES, VERSION_APPENDED, file_header, open_name, put_record, sealed_name,
 };
 pub(crate) use settle::{Fate, Settled};
+pub use shared::{
+    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+};
+pub(crate) use shared::{group_of, shared_id};
 
 /// Bytes at which another segment is begun; one is read into memory as a whole.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -185,7 +190,7 @@ impl DeadLetters {
     pub(crate) fn append(&self, letters: &[Letter]) -> Result<(), AppendError> {
         let mut records = Vec::new();
         for letter in letters {
-            put_record(&mut records, letter).map_err(AppendError::Io)?;
+            put_record(&mut records, letter);
         }
         let mut state = self.lock();
         let bytes = self.bytes() + records.len() as u64 + FILE_HEADER_BYTES as u64;

@@ -118,7 +118,7 @@ impl DeadLetters {
                     page.next = page.letters.last().map(|held| held.place);
                     return Ok(page);
                 }
-                page.letters.push(Held { place, letter });
+                page.letters.push(Held { place, letter: letter.into() });
             }
         }
         Ok(page)
@@ -155,13 +155,62 @@ impl DeadLetters {
                 page.next = Some(place);
                 if fits {
                     bytes += letter.frame.len();
-                    page.letters.push(Held { place, letter });
+                    page.letters.push(Held { place, letter: letter.into() });
                 }
             }
             page.next = Some(LetterPlace { segment: number, offset: u32::MAX });
         }
         page.next = None;
         Ok(page)
+    }
+
+    /// Letters of all tenants behind `after`, oldest first, as many as are wanted or one call
+    /// looks through.
+    pub(crate) fn oldest(
+        &self,
+        after: Option<LetterPlace>,
+        wanted: Wanted,
+    ) -> io::Result<Vec<Held>> {
+        let begin = after.map_or(0, |after| after.segment);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for number in self.segments(|number| number >= begin) {
+            let snapshot = self.snapshot(number)?;
+            for (offset, body) in snapshot.records() {
+                let place = LetterPlace { segment: number, offset };
+                if after.is_some_and(|after| place <= after) {
+                    continue;
+                }
+                let Some(letter) = snapshot.letter(offset, body) else { continue };
+                bytes += letter.frame.len();
+                found.push(Held { place, letter: letter.into() });
+                if found.len() == wanted.letters_max || bytes >= wanted.bytes_max {
+                    return Ok(found);
+                }
+            }
+            if !found.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first letter in some segments that is as is asked for.
+    pub(crate) fn find_by(
+        &self,
+        lies: impl Fn(u64) -> bool,
+        is: impl Fn(&Held) -> bool,
+    ) -> io::Result<Option<Held>> {
+        for segment in self.segments(lies) {
+            let snapshot = self.snapshot(segment)?;
+            let held = |(offset, body): (u32, &[u8])| {
+                let letter = snapshot.letter(offset, body)?.into();
+                Some(Held { place: LetterPlace { segment, offset }, letter })
+            };
+            if let Some(found) = snapshot.records().filter_map(held).find(&is) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The letter of an id, if it is there and the tenant's.
@@ -185,7 +234,7 @@ impl DeadLetters {
                 if places.binary_search(&place).is_ok()
                     && let Some(letter) = snapshot.letter(offset, body)
                 {
-                    found.push(Held { place, letter });
+                    found.push(Held { place, letter: letter.into() });
                 }
             }
         }
@@ -239,8 +288,10 @@ impl DeadLetters {
             let Some(letter) = letter else { return ControlFlow::Continue(()) };
             let wants = |group: &&mut Group| group.sample.is_none() && group.reason == letter.code;
             if let Some(group) = groups.iter_mut().find(wants) {
-                group.sample =
-                    Some(Held { place: LetterPlace { segment: number, offset }, letter });
+                group.sample = Some(Held {
+                    place: LetterPlace { segment: number, offset },
+                    letter: letter.into(),
+                });
             }
             let done = groups.iter().all(|group| group.sample.is_some());
             if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

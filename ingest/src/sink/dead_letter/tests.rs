@@ -10,7 +10,7 @@ use crate::fs::OsFs;
 use crate::fs::fault::{Faults, SimFs};
 use crate::sink::drain::tests::rig::frames;
 
-fn letter(seq: u64) -> Letter {
+pub(super) fn letter(seq: u64) -> Letter {
     let bytes = frames("a", u128::from(seq)..u128::from(seq) + 1);
     let frame = crate::log::frame::Frame::read_proven(&bytes).expect("a frame");
     let (_, record) = frame.entries().next().expect("a pulse");
@@ -164,7 +164,7 @@ fn fails(held: &Held, code: &str) -> Settled {
         attempts: 2,
         last_at_us: 101,
         history,
-        ..held.letter.clone()
+        ..Letter::clone(&held.letter)
     };
     Settled { held: held.clone(), fate: Fate::Fails(Box::new(tried)) }
 }
@@ -190,7 +190,7 @@ fn what_becomes_of_letters_outlives_a_restart_and_ids_stay() {
     for letters in [letters, open(dir.path())] {
         assert_eq!((letters.len(), letters.len_of("a"), letters.len_of("b")), (2, 2, 0));
         let left = letters.left("main", main_log());
-        assert_eq!(left, Left { replayed: 1, expired: 0, discarded: 1 });
+        assert_eq!(left, Left { replayed: 1, expired: 0, discarded: 1, handed_over: 0 });
         assert_eq!(
             places(&letters).iter().map(Held::id).collect::<Vec<_>>(),
             [held[0].id(), held[2].id()]
@@ -329,7 +329,7 @@ fn room_comes_back_once_no_start_needs_to_know_and_totals_stay() {
     for letters in [letters, open(dir.path())] {
         assert_eq!((letters.len(), letters.bytes()), (0, 0));
         let left = letters.left("main", main_log());
-        assert_eq!(left, Left { replayed: 3, expired: 0, discarded: 2 });
+        assert_eq!(left, Left { replayed: 3, expired: 0, discarded: 2, handed_over: 0 });
         letters.append(&[letter(9)]).expect("kept");
         assert!(letters.settle(&rest).expect("noted") == 0, "no number is used twice");
         let nine = places(&letters).remove(0);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::clock::now_us;
-use crate::sink::dead_letter::{Held, LetterPage, LetterPlace, Wanted, place_of};
+use crate::sink::dead_letter::{Held, LetterPage, LetterPlace, Wanted};
 
 use super::job::{Counts, InFlight, Replay, SAMPLE_MAX};
 use super::{Desk, Phase, of};
@@ -24,8 +24,6 @@ const PIECE_LETTERS_ENOUGH: usize = 20_000;
 const PIECE_LETTERS_MAX: usize = 32_000;
 /// Bytes of pulses that end a piece.
 const PIECE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Parts of a second that a capped rate is given out in.
-const RATE_PARTS: u32 = 4;
 /// Between two looks whether room can be given back: a cursor is synced once a second.
 const COMPACT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a failing disk is left alone.
@@ -67,7 +65,7 @@ pub(super) async fn run(desk: Arc<Desk>) {
                 }
             }
             Err(error) => {
-                tracing::error!(replay = %turn, %error, "replay waits for the disk");
+                tracing::error!(replay = %turn, %error, "replay waits");
                 sleep(DISK_WAIT).await;
             }
         }
@@ -104,6 +102,13 @@ impl Ahead {
 /// Does the next piece of a replay; returns how many letters it has come to in all.
 async fn step(desk: &Arc<Desk>, replay: Replay, ahead: &mut Option<Ahead>) -> io::Result<u64> {
     let id = replay.id;
+    if let (true, Some(shared)) = (replay.is_with_store(), &desk.shared) {
+        return match super::shared::step(desk, &**shared, &replay).await {
+            Ok(ended) => keep(desk, id, ended).await,
+            // The store is away, as its rows' is: it is waited for.
+            Err(error) => Err(io::Error::other(format!("{error:#}"))),
+        };
+    }
     let held = match &replay.in_flight {
         Some(flight) => {
             let places: Vec<_> = flight.places.iter().flatten().copied().collect();
@@ -183,7 +188,7 @@ fn take(desk: &Desk, replay: &Replay, ahead: Option<LetterPage>) -> io::Result<T
         }
         replay.counts.matched += letters.len() as u64;
         let room = SAMPLE_MAX.saturating_sub(replay.sample.len());
-        replay.sample.extend(letters.iter().take(room).map(Held::id));
+        replay.sample.extend(letters.iter().take(room).map(|held| desk.id_of(held)));
         if writes {
             let places = letters.iter().map(|held| Some(held.place)).collect();
             replay.in_flight = Some(InFlight { first_seq, places, next, looked_at });
@@ -211,17 +216,13 @@ fn take(desk: &Desk, replay: &Replay, ahead: Option<LetterPage>) -> io::Result<T
 fn read(desk: &Desk, replay: &Replay) -> io::Result<LetterPage> {
     let page = match replay.order.only {
         Some(id) => {
-            let places: Vec<_> = place_of(id).into_iter().collect();
-            let letters = desk.letters.at(&places)?;
+            let letters: Vec<_> = desk.find(&replay.order.filter.tenant, id)?.into_iter().collect();
             LetterPage { looked_at: letters.len() as u64, letters, next: None }
         }
         None => {
-            let rate = replay.order.rate.map_or(u32::MAX, |rate| (rate / RATE_PARTS).max(1));
-            let capped = usize::try_from(rate).unwrap_or(usize::MAX);
-            let letters_max = if replay.order.dry_run { usize::MAX } else { capped };
             let wanted = Wanted {
-                letters_max: letters_max.min(PIECE_LETTERS_MAX),
-                letters_enough: letters_max.min(PIECE_LETTERS_ENOUGH),
+                letters_max: replay.piece_letters(PIECE_LETTERS_MAX),
+                letters_enough: replay.piece_letters(PIECE_LETTERS_ENOUGH),
                 bytes_max: PIECE_BYTES_MAX,
             };
             desk.letters.forward(&replay.order.filter, (replay.done, replay.end), wanted)?

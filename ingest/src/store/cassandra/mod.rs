@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 mod error_tests;
 pub mod layout;
+mod letters;
 mod lifetime;
 mod link;
 mod live;
@@ -39,11 +40,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::fs::OsFs;
+use crate::sink::dead_letter::SharedLetters;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
 use counts::{FlushError, Sums};
 use error::{Class, classify};
+use letters::Letters;
 use link::Link;
 use metrics::CassandraMetrics;
 use pace::Pace;
@@ -75,6 +78,7 @@ pub struct CassandraStore {
     reader: Reader,
     sums: Arc<Sums>,
     sharder: Sharder,
+    letters: Arc<Letters>,
     settings: Arc<CassandraSettings>,
     /// The log that is written from, once the drain has told.
     log: Mutex<Option<LogId>>,
@@ -104,8 +108,18 @@ impl CassandraStore {
             tasks.spawn_on(counting, runtime);
         }
         let sharder = Sharder::new(Arc::clone(&settings.clock));
-        let log = Mutex::default();
-        Ok(Arc::new(Self { _tasks: tasks, link, writer, reader, sums, sharder, settings, log }))
+        let letters = Arc::new(Letters::new(Arc::clone(&link), Arc::clone(&settings)));
+        Ok(Arc::new(Self {
+            _tasks: tasks,
+            link,
+            writer,
+            reader,
+            sums,
+            sharder,
+            letters,
+            settings,
+            log: Mutex::default(),
+        }))
     }
 
     /// Says that this process writes; until the drain has told which log, nobody does.
@@ -195,6 +209,10 @@ impl Sink for CassandraStore {
 
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(self.count_writers())
+    }
+
+    fn letters(&self) -> Option<Arc<dyn SharedLetters>> {
+        Some(Arc::clone(&self.letters) as _)
     }
 
     fn state(&self) -> SinkState {
