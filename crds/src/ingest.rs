@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Size;
+use crate::store::SecretName;
 
 /// The pods that accept pulses.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,15 @@ pub struct Ingest {
     /// How clients reach the pods.
     #[serde(default)]
     pub service: Service,
+    /// Who may use the mesh.
+    #[serde(default)]
+    pub tenants: Tenants,
+    /// Encrypts what clients send; without it they speak HTTP in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+    /// Counts the limits of tenants over all pods; without it each pod gives its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
     /// Where the pods run.
     #[serde(default)]
     pub pod: Pod,
@@ -66,6 +76,9 @@ impl Default for Ingest {
             batch: None,
             log: Log::default(),
             service: Service::default(),
+            tenants: Tenants::default(),
+            tls: None,
+            redis: None,
             pod: Pod::default(),
             settings: BTreeMap::new(),
         }
@@ -247,6 +260,61 @@ pub enum ServiceType {
     NodePort,
     /// Reached through a load balancer.
     LoadBalancer,
+}
+
+/// Who may use the mesh.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenants {
+    /// Whether every request needs the key of a PulseTenant that names this mesh. Otherwise
+    /// everybody who reaches the mesh may do everything, as the tenant `default`.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// How what clients send is encrypted.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerTls {
+    /// A Secret of the type `kubernetes.io/tls`: `tls.crt` and `tls.key`. When it changes, pods
+    /// take the new certificate without a restart.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+}
+
+/// The Redis that counts the limits of tenants.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caSecret) || self.url.startsWith('rediss://')")
+        .message("redis.caSecret is for TLS: write redis.url with rediss://, or leave it out"),
+    validation = Rule::new("!self.url.contains('@') || !self.url.split('@')[0].matches('//.*:.')")
+        .message("redis.url holds a password: put it into a Secret and name that in \
+                  redis.passwordSecret")
+)]
+pub struct Redis {
+    /// Such as `redis://redis:6379/0`, or `rediss://user@redis:6380` for TLS; never a password.
+    #[schemars(regex(pattern = r"^rediss?://[^\s]+$"), length(max = 512))]
+    pub url: String,
+    /// A Secret with the key `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret: Option<SecretName>,
+    /// A Secret with `ca.crt`, which signs the certificate of Redis; the public ones unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretName>,
+    /// What happens to requests of tenants with limits while Redis is away.
+    #[serde(default)]
+    pub while_away: WhileAway,
+}
+
+/// What happens while Redis is away.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhileAway {
+    /// Each pod counts alone and gives its share.
+    #[default]
+    Local,
+    /// They get 503.
+    Refuse,
 }
 
 /// Where pods run and what is written on them.

@@ -31,6 +31,9 @@ pub struct MeshStatus {
     /// The nodes of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Replicas>,
+    /// How many PulseTenants may use the mesh; left out where it is open to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<i32>,
 }
 
 /// Where clients and people go.

@@ -81,6 +81,8 @@ codes! {
     NestingTooDeep = "nesting_too_deep", 400, "The JSON is nested too deeply";
     /// The key or id was used before with another body.
     KeyReused = "key_reused", 422, "The key was used before with another body";
+    /// The pulse is not as the tenant's schema of its kind has it.
+    SchemaViolation = "schema_violation", 422, "The pulse is not as its schema has it";
     /// The first request with this key is not finished.
     KeyInFlight = "key_in_flight", 409, "A request with the same key is in flight";
     /// The pulse was logged, and a required sink could not store it.
@@ -158,6 +160,8 @@ codes! {
     LogFailed = "log_failed", 503, "The log could not be written";
     /// The table of reserved ids and keys is full.
     ReservationsFull = "reservations_full", 503, "Too many ids and keys are reserved";
+    /// Ids and keys are shared with other processes, and nobody can say which were used.
+    IdempotencyUnavailable = "idempotency_unavailable", 503, "Ids and keys can't be looked up";
     /// The level that was asked for is above what the server gives.
     AckNotAvailable = "ack_not_available", 503, "The acknowledgement level is not available";
     /// The pulse is in the log and was not stored within the time that a request may wait.

@@ -13,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
+use crate::schema::SchemaMetrics;
+use crate::sharing::metrics::SharingMetrics;
 
 /// Label of the path and the status of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +117,10 @@ pub struct Metrics {
     pub held: HeldMetrics,
     /// Of the limits of tenants.
     pub limits: LimitMetrics,
+    /// Of ids and keys that several processes share.
+    pub sharing: SharingMetrics,
+    /// Of schemas.
+    pub schemas: SchemaMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
 }
@@ -123,6 +129,8 @@ impl Metrics {
     /// Makes all metrics and registers them under the prefix `pulsemesh`.
     pub fn register(registry: &mut Registry) -> Self {
         let limits = LimitMetrics::register(registry);
+        let sharing = SharingMetrics::register(registry);
+        let schemas = SchemaMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -131,6 +139,8 @@ impl Metrics {
             sinks: SinkMetrics::register(registry),
             held: HeldMetrics::register(registry),
             limits,
+            sharing,
+            schemas,
             reloads: ReloadMetrics::register(registry),
         }
     }

@@ -12,6 +12,8 @@ pub enum Action<'p> {
     Pulses,
     /// One row, by the path's last segment as it was sent (still percent-encoded).
     Pulse(&'p str),
+    /// Pulses by id, key or service, with their lines of life.
+    Search,
     /// Windowed counts.
     Counts,
     /// All metrics.
@@ -61,7 +63,7 @@ impl Action<'_> {
     pub const fn needs(&self) -> Option<Permission> {
         Some(match self {
             Self::Submit(_) => Permission::Write,
-            Self::Pulses | Self::Pulse(_) | Self::Counts => Permission::Read,
+            Self::Pulses | Self::Pulse(_) | Self::Search | Self::Counts => Permission::Read,
             Self::Letters(action) if action.reads() => Permission::Read,
             Self::Letters(_) => Permission::Admin,
             Self::Metrics => Permission::Process,
@@ -84,6 +86,8 @@ pub enum Endpoint {
     Pulses,
     /// `GET /v1/pulses/{id}`
     PulseById,
+    /// `GET /v1/search`
+    Search,
     /// `GET /v1/counts`
     Counts,
     /// `GET /metrics`
@@ -110,12 +114,13 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every row, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Pulse,
         Self::Ingest,
         Self::Events,
         Self::Pulses,
         Self::PulseById,
+        Self::Search,
         Self::Counts,
         Self::Metrics,
         Self::Health,
@@ -137,6 +142,7 @@ impl Endpoint {
             Self::Events => "/events",
             Self::Pulses => "/v1/pulses",
             Self::PulseById => "/v1/pulses/{id}",
+            Self::Search => "/v1/search",
             Self::Counts => "/v1/counts",
             Self::Metrics => "/metrics",
             Self::Health => "/health",
@@ -215,6 +221,7 @@ fn resource(path: &str) -> Option<Resource<'_>> {
         "/ingest" => Resource::post(Endpoint::Ingest, Action::Submit(Shape::Ingest)),
         "/events" => Resource::post(Endpoint::Events, Action::Submit(Shape::Events)),
         "/v1/pulses" => Resource::get(Endpoint::Pulses, Action::Pulses),
+        "/v1/search" => Resource::get(Endpoint::Search, Action::Search),
         "/v1/counts" => Resource::get(Endpoint::Counts, Action::Counts),
         "/metrics" => Resource::get(Endpoint::Metrics, Action::Metrics),
         "/health" => Resource::get(Endpoint::Health, Action::Health),
@@ -289,6 +296,9 @@ mod tests {
         ("HEAD", "/v1/pulses", Endpoint::Pulses, Ok(Action::Pulses)),
         ("GET", "/v1/pulses/a%2Fb", Endpoint::PulseById, Ok(Action::Pulse("a%2Fb"))),
         ("HEAD", "/v1/pulses/x", Endpoint::PulseById, Ok(Action::Pulse("x"))),
+        ("GET", "/v1/search", Endpoint::Search, Ok(Action::Search)),
+        ("POST", "/v1/search", Endpoint::Search, Err(Miss::Method("GET, HEAD"))),
+        ("GET", "/v1/search/x", Endpoint::Other, Err(Miss::NotFound)),
         ("GET", "/v1/counts", Endpoint::Counts, Ok(Action::Counts)),
         ("GET", "/metrics", Endpoint::Metrics, Ok(Action::Metrics)),
         ("GET", "/health", Endpoint::Health, Ok(Action::Health)),

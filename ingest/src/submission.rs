@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::code::{Code, Reject};
 use crate::log::frame::Trace;
 use crate::pulse::Shape;
+use crate::sink::drain::Whereabouts;
 use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::tenant::Tenant;
@@ -151,6 +152,11 @@ pub trait Intake: Send + Sync + 'static {
 
     /// The store that queries ask.
     fn store(&self) -> Option<Arc<dyn Store>>;
+
+    /// Who knows where pulses are that are on their way to the store.
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        None
+    }
 
     /// What is done with dead letters.
     fn replays(&self) -> Option<Replays>;

@@ -35,6 +35,8 @@ pub struct Health {
 
 #[derive(Debug, Clone)]
 struct WatchState {
+    /// Whether the process can't do its work without it.
+    required: bool,
     synced: bool,
     down: Option<(Instant, String)>,
 }
@@ -55,9 +57,18 @@ impl Health {
     /// A watch that is required, of a resource in a namespace (`""`: all); down until it is told
     /// to be up.
     pub fn watch(&self, resource: &str, namespace: &str) -> WatchHealth {
+        self.begin(resource, namespace, true)
+    }
+
+    /// A watch without which meshes are looked after all the same: it is only measured.
+    pub fn optional_watch(&self, resource: &str, namespace: &str) -> WatchHealth {
+        self.begin(resource, namespace, false)
+    }
+
+    fn begin(&self, resource: &str, namespace: &str, required: bool) -> WatchHealth {
         let key = (resource.to_owned(), namespace.to_owned());
         let down = Some((Instant::now(), "not read yet".to_owned()));
-        self.set(&key, |state| *state = WatchState { synced: false, down });
+        self.set(&key, |state| *state = WatchState { required, synced: false, down });
         WatchHealth { health: self.clone(), key }
     }
 
@@ -69,7 +80,7 @@ impl Health {
     fn liveness_at(&self, now: Instant) -> Vec<Check> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let late = watches.iter().find_map(|((resource, namespace), state)| {
-            let (since, why) = state.down.as_ref()?;
+            let (since, why) = state.down.as_ref().filter(|_| state.required)?;
             let down = now.saturating_duration_since(*since);
             (down >= DOWN_MAX).then(|| {
                 let seconds = down.as_secs();
@@ -87,7 +98,7 @@ impl Health {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let unread: Vec<&str> = watches
             .iter()
-            .filter(|(_, state)| !state.synced)
+            .filter(|(_, state)| state.required && !state.synced)
             .map(|((resource, _), _)| resource.as_str())
             .collect();
         let unread = (!unread.is_empty()).then(|| format!("not read yet: {}", unread.join(", ")));
@@ -112,7 +123,7 @@ impl Health {
 
     fn set(&self, key: &(String, String), change: impl FnOnce(&mut WatchState)) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = WatchState { synced: false, down: None };
+        let state = WatchState { required: true, synced: false, down: None };
         change(watches.entry(key.clone()).or_insert(state));
     }
 }
@@ -120,7 +131,10 @@ impl Health {
 impl WatchHealth {
     /// It has read all, and hears of what changes.
     pub fn up(&self) {
-        self.health.set(&self.key, |state| *state = WatchState { synced: true, down: None });
+        self.health.set(&self.key, |state| {
+            state.synced = true;
+            state.down = None;
+        });
     }
 
     /// It failed; it is down since the first failure.

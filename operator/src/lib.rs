@@ -15,3 +15,4 @@ pub mod metrics;
 pub mod nodes;
 pub mod rbac;
 pub mod settings;
+mod tenants;

@@ -23,6 +23,8 @@ const RULES: &[Rule] = &[
     (Scope::Meshes, "pulsemesh.io", &["pulsemeshes/status"], &["patch"]),
     // Owner references that block deletion ask for it where that admission is on.
     (Scope::Meshes, "pulsemesh.io", &["pulsemeshes/finalizers"], &["update"]),
+    (Scope::Meshes, "pulsemesh.io", &["pulsetenants"], &["get", "list", "watch"]),
+    (Scope::Meshes, "pulsemesh.io", &["pulsetenants/status"], &["patch"]),
     (Scope::Meshes, "", &["configmaps", "serviceaccounts", "services"], OWNED),
     (Scope::Meshes, "apps", &["deployments", "statefulsets"], OWNED),
     (Scope::Meshes, "autoscaling", &["horizontalpodautoscalers"], OWNED),
@@ -42,8 +44,9 @@ const RULES: &[Rule] = &[
     // What only the nodes' own tools can be told; `get` opens a WebSocket on older clusters.
     (Scope::Meshes, "", &["pods/exec"], &["create", "get"]),
     (Scope::Meshes, "", &["persistentvolumeclaims"], &["get", "list", "watch", "patch", "delete"]),
-    // Credentials are made once and never changed.
-    (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "delete"]),
+    // Credentials are made once and never changed. The file of a mesh's tenants is, and so is a key
+    // that a person wants replaced: without `patch` each would be away for a moment.
+    (Scope::Meshes, "", &["secrets"], &["get", "list", "watch", "create", "patch", "delete"]),
     (Scope::Meshes, "events.k8s.io", &["events"], &["create", "patch"]),
     (Scope::Lease, "coordination.k8s.io", &["leases"], &["get", "create", "patch"]),
     // Whether claims can grow; without it, that is tried.
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_can_be_made_and_taken_away_and_never_changed() {
+    fn a_secret_can_be_made_changed_and_taken_away_and_never_updated_as_a_whole() {
         let all = rules(|_| true);
         let of_secrets = |rule: &&PolicyRule| {
             rule.resources.iter().flatten().any(|name| name == "secrets" || name == "*")
@@ -135,7 +138,7 @@ mod tests {
             .flat_map(|rule| &rule.verbs)
             .map(String::as_str)
             .collect();
-        assert_eq!(verbs, ["get", "list", "watch", "create", "delete"]);
+        assert_eq!(verbs, ["get", "list", "watch", "create", "patch", "delete"]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What every PulseMesh process shares: logs and traces, the admin listener, metrics of the
-//! process, named tasks and the stop signal. Knows nothing of pulses or of Kubernetes.
+//! process, named tasks, the stop signal and the form of API keys. Knows nothing of pulses or of
+//! Kubernetes.
 
 pub mod admin;
+pub mod api_key;
 pub mod process;
 pub mod stop;
 pub mod tasks;

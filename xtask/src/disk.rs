@@ -4,8 +4,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 use tempfile::TempDir;
+
+/// Looks at a disk that others fill at the same time; one is nearly always enough.
+const FILL_TRIES: usize = 50;
 
 /// A file system of a few MiB.
 #[derive(Debug)]
@@ -29,14 +34,23 @@ impl SmallDisk {
         self.dir.path()
     }
 
-    /// Takes all room but `spare` bytes; the file that is given gives it back.
+    /// Takes all room but `spare` bytes; the file that is given gives it back. Others may write
+    /// meanwhile: what they take between the look and the step is looked for again.
     pub fn fill(&self, spare: u64) -> Result<PathBuf> {
         let path = self.path().join("ballast");
-        let disk = rustix::fs::statvfs(self.path())?;
-        let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(spare);
-        let file = File::create(&path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-        Ok(path)
+        let file = File::create(&path).context("make the ballast")?;
+        for _ in 0..FILL_TRIES {
+            let disk = statvfs(self.path()).context("measure the disk")?;
+            let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(spare);
+            if bytes == 0 {
+                return Ok(path);
+            }
+            match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+                Err(Errno::NOSPC) => {}
+                done => return done.map(|()| path).context("take the room"),
+            }
+        }
+        bail!("others take all room faster than it can be measured")
     }
 }
 

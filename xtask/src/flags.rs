@@ -57,6 +57,10 @@ pub const DEAD_LETTER_BUDGET: &str = "--dead-letter-budget";
 pub const TENANTS: &str = "--tenants";
 /// The Redis through which limits are shared.
 pub const REDIS_URL: &str = "--redis-url";
+/// Who knows which ids and keys were used: `local`, `redis` or `cassandra`.
+pub const IDEMPOTENCY: &str = "--idempotency";
+/// What is done while others can't be asked: `refuse` or `local`.
+pub const IDEMPOTENCY_ON_FAILURE: &str = "--idempotency-on-failure";
 /// Where the database is asked first, `host:port` with commas between.
 pub const CASSANDRA_NODES: &str = "--cassandra-nodes";
 /// The keyspace of all tables.

@@ -49,6 +49,9 @@ enum Command {
         /// How connections are spread over threads.
         arrangement: bare::Arrangement,
     },
+    /// `cargo test` whose failed tests are run again, alone.
+    #[command(hide = true)]
+    Again(test::again::Options),
     /// Pulses from a pod, for tests in a cluster.
     #[command(hide = true)]
     Post(post::Options),
@@ -80,6 +83,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Generate => generate::run(root()),
         Command::Tidy => tidy::run(root()),
         Command::Bare { arrangement } => bare::serve(arrangement).map(|()| true),
+        Command::Again(options) => test::again::run(&options),
         Command::Post(options) => post::run(&options).map(|()| true),
         Command::Raw(options) => raw::run(&options).map(|()| true),
     }

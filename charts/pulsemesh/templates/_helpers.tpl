@@ -24,8 +24,21 @@
 {{- toYaml (merge (dict "store" $store) .Values.spec) -}}
 {{- end -}}
 
+{{- /* Whether every request needs a key, as "true" or "". */ -}}
+{{- define "mesh.closed" -}}
+{{- if dig "ingest" "tenants" "required" false .Values.spec }}true{{ end -}}
+{{- end -}}
+
+{{- /* Whether there is a test: it can't speak TLS, and may need a key. */ -}}
+{{- define "mesh.tested" -}}
+{{- $tls := dig "ingest" "tls" dict .Values.spec -}}
+{{- if and (not $tls) (or .Values.test.apiKeySecret (not (include "mesh.closed" .))) }}true{{ end -}}
+{{- end -}}
+
 {{- /* Where pulses are posted within the cluster. */ -}}
 {{- define "mesh.url" -}}
 {{- $port := dig "ingest" "service" "port" 80 .Values.spec | int -}}
-http://{{ include "mesh.name" . }}-ingest.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{- $tls := dig "ingest" "tls" dict .Values.spec -}}
+{{- $usual := ternary 443 80 (not (empty $tls)) -}}
+{{ ternary "https" "http" (not (empty $tls)) }}://{{ include "mesh.name" . }}-ingest.{{ .Release.Namespace }}.svc{{ if ne $port $usual }}:{{ $port }}{{ end }}
 {{- end -}}

@@ -1,11 +1,12 @@
 //! Tests of the definitions and their rules, as the API server evaluates them.
 
 mod rules;
+mod tenants;
 
 use std::path::{Path, PathBuf};
 
 use crate::mesh::DeletionPolicy;
-use crate::{PulseMesh, definitions};
+use crate::{PulseMesh, PulseTenant, definitions};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -44,12 +45,19 @@ fn every_documented_example_is_accepted() {
     for entry in std::fs::read_dir(folder("examples")).expect("examples") {
         let path = entry.expect("an example").path();
         let text = std::fs::read_to_string(&path).expect("an example");
-        let mesh = mesh(&text);
-        assert!(mesh.validate_cel().is_ok(), "{}: {:?}", path.display(), mesh.validate_cel());
-        assert!(mesh.validate_cel_update(&mesh).is_ok(), "{}", path.display());
-        seen += 1;
+        for document in text.split("\n---\n") {
+            if document.contains("kind: PulseTenant") {
+                let tenant: PulseTenant = serde_saphyr::from_str(document).expect("a tenant");
+                assert!(tenant.validate_cel().is_ok(), "{:?}", tenant.validate_cel());
+            } else {
+                let mesh = mesh(document);
+                assert!(mesh.validate_cel().is_ok(), "{:?}", mesh.validate_cel());
+                assert!(mesh.validate_cel_update(&mesh).is_ok(), "{}", path.display());
+            }
+            seen += 1;
+        }
     }
-    assert!(seen >= 5, "{seen} examples");
+    assert!(seen >= 8, "{seen} examples");
 }
 
 #[test]
@@ -65,9 +73,11 @@ fn what_is_left_out_has_the_documented_defaults() {
 
 #[test]
 fn the_definition_has_columns_a_scale_and_a_short_name() {
-    let [(_, text)] = &definitions().expect("definitions")[..] else {
-        unreachable!("one definition")
-    };
+    let definitions = definitions().expect("definitions");
+    let [(_, text), (_, tenants)] = &definitions[..] else { unreachable!("two definitions") };
+    for part in ["- pt", "name: Mesh", "name: Ready", "jsonPath: .spec.mesh"] {
+        assert!(tenants.contains(part), "{part}\n{tenants}");
+    }
     for part in
         ["- pm", "labelSelectorPath", "specReplicasPath: .spec.ingest.replicas", "name: Ready"]
     {

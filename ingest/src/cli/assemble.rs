@@ -16,11 +16,12 @@ use crate::metrics::{Metrics, ReloadMetrics};
 use crate::reload::Reload;
 use crate::server::ServerSettings;
 use crate::server::tls::{PEM_BYTES_MAX, Tls, TlsFiles};
-use crate::settings::{self, Settings, Storage, StoreChoice};
+use crate::settings::{self, Settings, ShareChoice, Storage, StoreChoice};
+use crate::sharing::Shared;
 use crate::store::Store;
-use crate::store::cassandra::CassandraStore;
 use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::settings::CassandraSettings;
+use crate::store::cassandra::{CassandraStore, SharedLink};
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
 use crate::tenant::{Table, Tenants, file};
@@ -38,14 +39,19 @@ pub(super) fn as_it_is(store: Arc<dyn Store>) -> Arc<dyn Store> {
 pub(super) fn ingestor(
     settings: &Settings,
     (limiter, metrics): (Arc<Limiter>, Arc<Metrics>),
+    tenants: Option<Arc<Tenants>>,
     registry: &mut Registry,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> anyhow::Result<Ingestor> {
     let directory = &settings.storage.data_dir;
     let lock = DataDirLock::acquire(directory)?;
-    let store = wrap(store(&settings.storage, directory, registry)?);
-    let builder = configured(settings).limiter(limiter).metrics(metrics).lock(lock).store(store);
-    Ok(builder.build()?)
+    let (store, link) = store(&settings.storage, directory, registry)?;
+    let shared = shared(settings, link)?;
+    let mut builder = configured(settings).limiter(limiter).metrics(metrics);
+    if let Some(tenants) = tenants {
+        builder = builder.tenants(tenants);
+    }
+    Ok(builder.lock(lock).shared(shared).store(wrap(store)).build()?)
 }
 
 /// What counts the limits of tenants, and who keeps it shared where it is.
@@ -62,6 +68,22 @@ pub(super) fn limiter(
             (limiter, Some(lender))
         }
     }
+}
+
+/// Who knows of ids and keys beside this process.
+fn shared(settings: &Settings, link: Option<SharedLink>) -> anyhow::Result<Shared> {
+    let on_failure = settings.repeats.on_failure;
+    Ok(match settings.repeats.shared {
+        ShareChoice::Local => Shared::Local,
+        ShareChoice::Redis => {
+            let redis = settings.counting.redis.clone();
+            Shared::Redis(redis.context("--idempotency redis needs --redis-url")?, on_failure)
+        }
+        ShareChoice::Cassandra => {
+            let link = link.context("--idempotency cassandra needs --store cassandra")?;
+            Shared::Cassandra(link, on_failure)
+        }
+    })
 }
 
 /// The file that says which store a data directory began with.
@@ -91,25 +113,30 @@ fn keep_to_one_store(storage: &Storage, directory: &Path) -> anyhow::Result<()> 
     }
 }
 
+/// The store, and its connection where it has one that others may use.
 fn store(
     storage: &Storage,
     directory: &Path,
     registry: &mut Registry,
-) -> anyhow::Result<Arc<dyn Store>> {
+) -> anyhow::Result<(Arc<dyn Store>, Option<SharedLink>)> {
     keep_to_one_store(storage, directory)?;
     Ok(match &storage.store {
         &StoreChoice::Memory { rows_max, bytes_max } => {
-            Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max }))
+            (Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max })), None)
         }
         StoreChoice::Embedded => {
             let settings = EmbeddedSettings::new(storage.retention);
-            EmbeddedStore::open(&directory.join("store"), settings)
-                .context("open the embedded store failed")?
+            let store = EmbeddedStore::open(&directory.join("store"), settings)
+                .context("open the embedded store failed")?;
+            (store, None)
         }
         StoreChoice::Cassandra(choice) => {
             let settings = cassandra(choice, storage.retention, directory.join("store"));
             let metrics = CassandraMetrics::register(registry);
-            CassandraStore::open(settings, metrics).context("open the Cassandra store failed")?
+            let store = CassandraStore::open(settings, metrics)
+                .context("open the Cassandra store failed")?;
+            let link = store.shared_link();
+            (store, Some(link))
         }
     })
 }
@@ -176,7 +203,7 @@ fn configured(settings: &Settings) -> IngestorBuilder {
         window_bytes,
         dead_letter_bytes_max,
     } = *drain;
-    let settings::Repeats { window, keys_max } = *repeats;
+    let settings::Repeats { window, keys_max, shared: _, on_failure: _ } = *repeats;
     Ingestor::builder(&storage.data_dir)
         .ack(*default)
         .ack_highest(*max)

@@ -97,7 +97,7 @@ async fn empty(settings: &Settings) -> anyhow::Result<(u64, u64, u64)> {
     let _signals = stop.follow_signals(&tokio::runtime::Handle::current())?;
     let (metrics, mut registry) = (metrics::unregistered(), Registry::default());
     let counted = (Limiter::unlimited(), metrics);
-    let ingestor = assemble::ingestor(settings, counted, &mut registry, assemble::as_it_is)?;
+    let ingestor = assemble::ingestor(settings, counted, None, &mut registry, assemble::as_it_is)?;
     let before = ingestor.backlog_pulses();
     ingestor.seal();
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} pulses, {per_sec}")?;

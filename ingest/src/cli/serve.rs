@@ -92,9 +92,7 @@ async fn serve(
     if let Err(error) = process::raise_open_files_limit() {
         warn!(%error, "raise the limit of open files failed");
     }
-    for warning in &settings.warnings {
-        warn!("{warning}");
-    }
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     // Bound before anything is opened: a port that is taken is told at once, and a client that
     // comes during recovery waits in the queue instead of being refused.
     let clients = bind(settings.listen.clients, "--listen")?;
@@ -104,7 +102,8 @@ async fn serve(
     let metrics = Arc::new(Metrics::register(&mut registry));
     let (limiter, lender) = assemble::limiter(&settings.counting, &metrics);
     let access = assemble::access(&settings.access, &limiter, &metrics.reloads)?;
-    let ingestor = assemble::ingestor(&settings, (limiter, metrics.clone()), &mut registry, wrap)?;
+    let (counted, tenants) = ((limiter, metrics.clone()), Some(access.tenants.clone()));
+    let ingestor = assemble::ingestor(&settings, counted, tenants, &mut registry, wrap)?;
     let parts = Serving {
         ingestor: ingestor.clone(),
         tenants: access.tenants,
@@ -236,6 +235,8 @@ impl Serving {
             vec![
                 Check::required("stop", stopping),
                 Check::required("log", ingestor.readiness().err()),
+                // Pulses without an id and key are accepted all the same.
+                Check::told("idempotency", ingestor.not_shared().map(str::to_owned)),
                 // A store that is down stops nobody from being accepted, unless each pulse
                 // must be in it before its answer.
                 if needs_store {

@@ -19,7 +19,7 @@ pub(super) fn key(name: &str, kind: &str, out: &mut dyn Write) -> anyhow::Result
     ensure!(is_name(name), "`{name}` is no name of a key; write letters, digits, -, _ and .");
     debug_assert!(KEY_KINDS.contains(&kind), "the command line takes no other");
     let key = ApiKey::generate()?;
-    let hash = key.hash().to_hex();
+    let hash = key.sha256();
     writeln!(out, "{}", key.reveal())?;
     writeln!(out, "- {{name: {name}, kind: {kind}, sha256: {hash}}}")?;
     out.flush()?;

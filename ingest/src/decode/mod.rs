@@ -175,6 +175,14 @@ impl<'a> Decoder<'a> {
         self.state == State::Ended && !self.is_batch && self.events == 1
     }
 
+    /// Whether the body is one event, as far as can be known behind its first: the event stands in
+    /// no array, was not sent as a line, and nothing is behind it.
+    pub(crate) fn is_alone(&self) -> bool {
+        let rest = self.body.get(self.at..).unwrap_or_default();
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        self.events == 1 && !self.is_batch && rest.iter().all(is_space)
+    }
+
     fn next_line(&mut self) -> Option<Decoded<'a>> {
         while let Some(rest) = self.body.get(self.at..).filter(|rest| !rest.is_empty()) {
             let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());

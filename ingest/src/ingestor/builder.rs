@@ -8,10 +8,12 @@ use crate::clock::{Clock, system_clock};
 use crate::limits::Limiter;
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, unregistered};
+use crate::sharing::Shared;
 use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
-use crate::store::Store;
+use crate::store::{SINK_NAME, Store};
 use crate::submission::Ack;
+use crate::tenant::Tenants;
 
 use super::{Ingestor, StartError};
 
@@ -54,8 +56,10 @@ pub struct IngestorBuilder {
     pub(super) retention: Duration,
     pub(super) idempotency_window: Duration,
     pub(super) idempotency_keys: usize,
+    pub(super) shared: Shared,
     pub(super) stored_timeout: Duration,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) tenants: Option<Arc<Tenants>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) lock: Option<DataDirLock>,
@@ -95,8 +99,10 @@ impl IngestorBuilder {
             retention: Duration::from_secs(7 * 24 * 3600),
             idempotency_window: Duration::from_secs(30 * 60),
             idempotency_keys: 2_000_000,
+            shared: Shared::Local,
             stored_timeout: Duration::from_secs(30),
             limiter: Limiter::unlimited(),
+            tenants: None,
             metrics: unregistered(),
             clock: system_clock(),
             lock: None,
@@ -148,10 +154,15 @@ setters! {
     idempotency_window(window: Duration) => idempotency_window;
     /// How many of them are known at most (2,000,000).
     idempotency_keys(keys: usize) => idempotency_keys;
+    /// Who else knows of them (nobody).
+    shared(shared: Shared) => shared;
     /// How long a `stored` push waits at most (30 s).
     stored_timeout(timeout: Duration) => stored_timeout;
     /// Charges the pulses of tenants that have a limit of them (no tenant has).
     limiter(limiter: Arc<Limiter>) => limiter;
+    /// Whose schemas judge what they refused once, when it is replayed (nobody's: it stays
+    /// refused).
+    tenants(tenants: Arc<Tenants>) => tenants;
     /// Where it counts.
     metrics(metrics: Arc<Metrics>) => metrics;
     /// What time it is.
@@ -166,7 +177,7 @@ impl IngestorBuilder {
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         let sink: Arc<dyn Sink> = store.clone();
         self.store = Some(store);
-        self.required_sink("store", sink)
+        self.required_sink(SINK_NAME, sink)
     }
 
     /// A sink that a pulse must reach before the log forgets it.

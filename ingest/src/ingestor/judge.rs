@@ -7,14 +7,15 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::code::{Code, Reject};
+use crate::decode::Decoder;
 use crate::decode::time::check_event_time;
-use crate::decode::{Decoder, decode_event};
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
 use crate::reservation::Fixed;
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
 
+use super::check::{Failure, check};
 use super::enrich::Enrichment;
 use super::identity::{Names, new_id};
 
@@ -44,6 +45,10 @@ pub(super) struct Named {
     pub(super) names: Names,
     /// What its reservation will hold, and its record.
     pub(super) fixed: Fixed,
+    pub(super) service: String,
+    pub(super) kind: String,
+    /// Why it is to be a dead letter.
+    pub(super) refused: Option<String>,
     /// Where in the body it lies.
     pub(super) range: Range<usize>,
 }
@@ -60,6 +65,8 @@ pub(super) struct Judged {
     pub(super) ids: Vec<Option<Uuid>>,
     pub(super) errors: Vec<EventError>,
     pub(super) named: Vec<Named>,
+    /// What was not as a schema has it.
+    pub(super) failures: Vec<Failure>,
 }
 
 /// Judges all events of a request; those that are good and unnamed are put into `frames`.
@@ -70,41 +77,45 @@ pub(super) fn judge(
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
     let tenant = &*submission.tenant.name;
-    let place_matters = submission.idempotency_key.is_some() && holds_several(submission);
     let envelope = envelope(rules, submission);
     let mut enrichment = Enrichment::of(submission.tenant);
     let mut builder = FrameBuilder::new(frames, &envelope);
     let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    for (index, decoded) in decoder.by_ref().enumerate() {
+    while let Some(decoded) = decoder.next() {
+        let index = judged.events;
         if index == BATCH_EVENTS_MAX {
             return Err(Code::BatchTooLong.into());
         }
         judged.events += 1;
-        let good = decoded.pulse.and_then(|pulse| Ok((event_time(rules, &pulse)?, pulse)));
+        let good = decoded.pulse.and_then(|pulse| {
+            let event_time_ms = event_time(rules, &pulse)?;
+            let event = (decoded.raw, &pulse);
+            let refused = check(submission, &mut enrichment, event, &mut judged.failures)?;
+            Ok((event_time_ms, refused, pulse))
+        });
         let id = match good {
             Err(reject) => {
                 judged.errors.push(EventError { index, reject });
                 None
             }
-            Ok((event_time_ms, pulse)) => {
-                let shard = rules.shard(tenant, &pulse, event_time_ms, decoded.raw);
+            Ok((event_time_ms, refused, pulse)) => {
                 let key = submission.idempotency_key;
-                match Names::of(tenant, &pulse, key, place_matters.then_some(index)) {
+                let place = (!decoder.is_alone()).then_some(index);
+                match Names::of(tenant, &pulse, key, place) {
                     None => {
                         let id = new_id(rules.now_us);
-                        if builder.is_full() {
-                            builder.roll(&envelope);
-                        }
-                        builder.push(&Entry {
+                        let entry = Entry {
                             id,
                             event_time_ms,
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                             service: &pulse.service,
                             kind: &pulse.kind,
                             key: None,
                             body_hash: None,
+                            refused: refused.as_deref(),
                             raw: enrichment.apply(decoded.raw),
-                        });
+                        };
+                        builder.push_in(&envelope, &entry);
                         Some(id)
                     }
                     Some(names) => {
@@ -113,10 +124,12 @@ pub(super) fn judge(
                             event_time_ms,
                             received_at_us: rules.now_us,
                             body_hash: xxh3_128(decoded.raw),
-                            shard,
+                            shard: rules.shard(tenant, &pulse, event_time_ms, decoded.raw),
                         };
                         let range = range_in(submission.body, decoded.raw);
-                        judged.named.push(Named { index, names, fixed, range });
+                        let (service, kind) = (pulse.service.into(), pulse.kind.into());
+                        let named = Named { index, names, fixed, service, kind, refused, range };
+                        judged.named.push(named);
                         Some(fixed.id)
                     }
                 }
@@ -144,22 +157,18 @@ pub(super) fn frame_named<'n>(
     let mut builder = FrameBuilder::new(frames, &envelope);
     for event in named {
         let raw = &submission.body[event.range.clone()];
-        // It was decoded before and kept only by its place, since most requests name nothing
-        // and the few that do need not hold all their events decoded at once.
-        let Ok(pulse) = decode_event(submission.shape, raw) else { continue };
-        if builder.is_full() {
-            builder.roll(&envelope);
-        }
-        builder.push(&Entry {
+        let entry = Entry {
             id: event.fixed.id,
             event_time_ms: event.fixed.event_time_ms,
             shard: event.fixed.shard,
-            service: &pulse.service,
-            kind: &pulse.kind,
+            service: &event.service,
+            kind: &event.kind,
             key: event.names.key.as_deref(),
             body_hash: Some(event.fixed.body_hash),
+            refused: event.refused.as_deref(),
             raw: enrichment.apply(raw),
-        });
+        };
+        builder.push_in(&envelope, &entry);
     }
     builder.finish()
 }
@@ -185,9 +194,4 @@ fn event_time(rules: Rules<'_>, pulse: &Pulse<'_>) -> Result<i64, Reject> {
 fn range_in(body: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
-}
-
-fn holds_several(submission: &Submission<'_>) -> bool {
-    let mut decoder = Decoder::new(submission.shape, submission.format, submission.body);
-    decoder.by_ref().take(2).count() > 1 || !decoder.is_single()
 }

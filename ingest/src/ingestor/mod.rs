@@ -2,11 +2,13 @@
 //! the path runs through. Knows neither HTTP nor settings files.
 
 mod builder;
+mod check;
 mod enrich;
 mod identity;
 mod judge;
 mod named;
 mod place;
+mod shared;
 mod start;
 mod stored;
 #[cfg(test)]
@@ -30,9 +32,10 @@ use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
+use crate::sharing;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
-use crate::sink::drain::{Drains, SinkLedger};
+use crate::sink::drain::{Drains, SinkLedger, Whereabouts};
 use crate::sink::replay::Replays;
 use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
@@ -72,6 +75,8 @@ struct Parts {
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
     reservations: Reservations,
+    /// `None`: no other process knows of ids and keys.
+    sharing: Option<Arc<sharing::Link>>,
     limiter: Arc<Limiter>,
     store: Option<Arc<dyn Store>>,
     sinks: Vec<Arc<dyn Sink>>,
@@ -220,7 +225,16 @@ impl Ingestor {
             if self.parts.reservations.has_died() {
                 return "reservations";
             }
+            if self.parts.sharing.as_ref().is_some_and(|link| link.has_died()) {
+                return "sharing";
+            }
         }
+    }
+
+    /// What it means that other processes can't be asked for ids and keys; `None`: they can, or
+    /// need not be.
+    pub fn not_shared(&self) -> Option<&'static str> {
+        self.parts.sharing.as_ref().and_then(|link| shared::why_not(link.mode()))
     }
 
     /// No longer waits for batches to fill.
@@ -278,6 +292,9 @@ impl Parts {
     ) -> Result<(Judged, Option<place::Placed>), Refusal> {
         with_scratch(|frames| {
             let judged = judge(rules, submission, frames)?;
+            for (reason, on_failure) in &judged.failures {
+                self.metrics.schemas.failed(*reason, *on_failure);
+            }
             self.limiter.charge(&submission.tenant.name, judged.events as u64);
             if judged.framed == 0 {
                 return Ok((judged, None));
@@ -384,6 +401,10 @@ impl Intake for Ingestor {
 
     fn store(&self) -> Option<Arc<dyn Store>> {
         self.parts.store.clone()
+    }
+
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        Some(self.parts.drains.whereabouts())
     }
 
     fn replays(&self) -> Option<Replays> {

@@ -14,6 +14,7 @@ use crate::submission::{Ack, EventError, Receipt, Refusal, Submission};
 
 use super::judge::{Named, Rules, frame_named};
 use super::place::{Append, Numbers, Placed};
+use super::shared::{Held, Pause};
 use super::{Parts, with_scratch};
 
 /// How long a repeat waits for the first to be answered before it is told to come back: longer
@@ -39,7 +40,7 @@ pub(super) struct Logged {
 }
 
 impl Sofar {
-    fn refuse(&mut self, event: &Named, reject: Reject) {
+    pub(super) fn refuse(&mut self, event: &Named, reject: Reject) {
         self.refuse_at(event.index, reject);
     }
 
@@ -50,7 +51,7 @@ impl Sofar {
         self.receipt.errors.push(EventError { index, reject });
     }
 
-    fn repeat(&mut self, event: &Named, id: Uuid) {
+    pub(super) fn repeat(&mut self, event: &Named, id: Uuid) {
         self.receipt.duplicates += 1;
         self.repeats.push((event.index, id));
         if let Some(place) = self.receipt.ids.get_mut(event.index) {
@@ -61,12 +62,14 @@ impl Sofar {
 
 /// The claims of a request's events, sorted by what is to be done; places among the events.
 #[derive(Debug, Default)]
-struct Sorted {
-    fresh: Vec<usize>,
+pub(super) struct Sorted {
+    pub(super) fresh: Vec<usize>,
     /// The same again within the request.
-    same: Vec<usize>,
+    pub(super) same: Vec<usize>,
     /// Held by other requests.
-    waiting: Vec<usize>,
+    pub(super) waiting: Vec<usize>,
+    /// Some of them in other processes, which do not wake us.
+    pub(super) elsewhere: bool,
 }
 
 impl Parts {
@@ -80,13 +83,19 @@ impl Parts {
         sofar: &mut Sofar,
     ) -> Result<(), Refusal> {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
+        let mut pause = Pause::new();
+        let tenant = &*submission.tenant.name;
         loop {
-            let wanted: Vec<_> =
-                named.iter().map(|event| self.wanted(&submission.tenant.name, event)).collect();
+            let wanted: Vec<_> = named.iter().map(|event| self.wanted(tenant, event)).collect();
             let reserved = self.reservations.reserve(&wanted).settled().await;
-            let sorted = sort(&reserved, &named, Instant::now() < deadline, sofar);
+            let may_wait = Instant::now() < deadline;
+            let mut sorted = sort(&reserved, &named, may_wait, sofar);
+            let sorting = (&mut sorted, may_wait);
+            let claimed =
+                self.share((tenant, &mut named), (&reserved, &wanted), sorting, sofar).await;
+            let held = Held::new(reserved, claimed);
             let request = (rules, submission);
-            let failed = self.log_named(request, (&named, &sorted.fresh), reserved, sofar).await?;
+            let failed = self.log_named(request, (&named, &sorted.fresh), held, sofar).await?;
             for event in sorted.same.iter().filter_map(|at| named.get(*at)) {
                 match &failed {
                     None => sofar.repeat(event, event.names.id),
@@ -94,7 +103,11 @@ impl Parts {
                 }
             }
             let Some(first) = sorted.waiting.first() else { return Ok(()) };
-            self.wait_for(&wanted[*first], deadline).await;
+            if sorted.elsewhere {
+                pause.wait(deadline.saturating_duration_since(Instant::now())).await;
+            } else {
+                self.wait_for(&wanted[*first], deadline).await;
+            }
             let mut places = 0..;
             named.retain(|_| {
                 places.next().is_some_and(|at| sorted.waiting.binary_search(&at).is_ok())
@@ -126,7 +139,7 @@ impl Parts {
         &self,
         (rules, submission): (Rules<'_>, &Submission<'_>),
         (named, fresh): (&[Named], &[usize]),
-        reserved: Reserved,
+        held: Held,
         sofar: &mut Sofar,
     ) -> Result<Option<Reject>, Refusal> {
         if fresh.is_empty() {
@@ -141,7 +154,7 @@ impl Parts {
             self.place(&submission.tenant.name, level.max(Ack::Durable), frames, pulses)
         });
         let logged = match placed {
-            Ok(placed) => self.commit(placed, reserved, level).await,
+            Ok(placed) => self.commit(placed, held, level).await,
             Err(refusal) => Err(refusal),
         };
         let others = sofar.receipt.accepted + sofar.receipt.duplicates > 0;
@@ -168,28 +181,29 @@ impl Parts {
     async fn commit(
         &self,
         placed: Placed,
-        reserved: Reserved,
+        held: Held,
         level: Ack,
     ) -> Result<Option<Numbers>, Refusal> {
         let Placed::Log { append, pulses } = placed else {
-            reserved.commit();
+            held.commit().await;
             return self.placed(placed).await;
         };
         if level == Ack::Memory {
             // What was asked for is less than the log gives: it is not waited for.
-            self.finish_later(append, reserved);
+            self.finish_later(append, held);
             return Ok(None);
         }
-        let mut logging = Logging { parts: self, append: Some((append, reserved)) };
+        let mut logging = Logging { parts: self, append: Some((append, held)) };
         let first_seq = logging.logged().await.map_err(|error| self.refusal_of(error))?;
         Ok(Some(Numbers { source: Source::Log, first_seq, pulses }))
     }
 
-    fn finish_later(&self, mut append: Append, reserved: Reserved) {
+    fn finish_later(&self, mut append: Append, held: Held) {
         // Ends with the group's sync, which the log answers in any case, if only by closing.
         self.background.finish(async move {
-            if append.logged().await.is_ok() {
-                reserved.commit();
+            match append.logged().await {
+                Ok(_) => held.commit().await,
+                Err(error) => held.fail(&error),
             }
         });
     }
@@ -219,17 +233,18 @@ fn sort(reserved: &Reserved, named: &[Named], may_wait: bool, sofar: &mut Sofar)
 /// An append and the keys that hang on it.
 struct Logging<'p> {
     parts: &'p Parts,
-    append: Option<(Append, Reserved)>,
+    append: Option<(Append, Held)>,
 }
 
 impl Logging<'_> {
     async fn logged(&mut self) -> Result<u64, AppendError> {
         let Some((append, _)) = &mut self.append else { return Err(AppendError::Closed) };
         let outcome = append.logged().await;
-        if let Some((_, reserved)) = self.append.take()
-            && outcome.is_ok()
-        {
-            reserved.commit();
+        if let Some((_, held)) = self.append.take() {
+            match &outcome {
+                Ok(_) => held.commit().await,
+                Err(error) => held.fail(error),
+            }
         }
         outcome
     }
@@ -237,8 +252,8 @@ impl Logging<'_> {
 
 impl Drop for Logging<'_> {
     fn drop(&mut self) {
-        if let Some((append, reserved)) = self.append.take() {
-            self.parts.finish_later(append, reserved);
+        if let Some((append, held)) = self.append.take() {
+            self.parts.finish_later(append, held);
         }
     }
 }

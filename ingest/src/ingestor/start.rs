@@ -18,12 +18,14 @@ use crate::log::frame::Frame;
 use crate::log::{DataDirLock, LockError, Log, LogSettings, OpenError};
 use crate::metrics::AckLabels;
 use crate::reservation::{self, Reservations, Restoring, SystemClock};
+use crate::sharing::{self, LEASE, LinkSettings, Settled};
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::drain::{self, DrainParts, DrainSettings, Drains, Need};
 use crate::submission::Ack;
 use crate::tenant::{DEFAULT_TENANT, Tenant};
 
+use super::shared::Recent;
 use super::{Ingestor, IngestorBuilder, Parts};
 
 /// Threads of the background runtime: sinks wait more than they work, and one that works on the
@@ -83,7 +85,8 @@ impl Ingestor {
             None => DataDirLock::acquire(&directory).map_err(StartError::Lock)?,
         };
         let log = open_log(&builder, &fs)?;
-        let reservations = open_reservations(&builder, &log, &fs)?;
+        let (reservations, settled) = open_reservations(&builder, &log, &fs)?;
+        let sharing = start_sharing(&mut builder, &log, settled, &background);
         let buffer =
             Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
@@ -101,6 +104,7 @@ impl Ingestor {
             buffer,
             drains,
             reservations,
+            sharing,
             store: builder.store,
             sinks: builder.sinks.into_iter().map(|sink| sink.sink).collect(),
             limiter: builder.limiter,
@@ -160,7 +164,7 @@ fn open_reservations(
     builder: &IngestorBuilder,
     log: &Log,
     fs: &Arc<dyn Fs>,
-) -> Result<Reservations, StartError> {
+) -> Result<(Reservations, Vec<Settled>), StartError> {
     let settings = reservation::Settings {
         window: builder.idempotency_window,
         keys_max: builder.idempotency_keys,
@@ -172,18 +176,46 @@ fn open_reservations(
     let mut restoring = Restoring::open(&directory, Arc::clone(fs), settings, clock, held)
         .map_err(StartError::Reservations)?;
     let from = restoring.restore_from_seq();
-    let mut reader = log.reader(from);
+    let mut recent = Recent::of(builder);
+    let mut reader = log.reader(recent.start_seq(from, log.end_seq()));
     while let Some(chunk) =
         reader.read(RESTORE_READ_BYTES).map_err(StartError::io("read the log"))?
     {
         let mut at = 0;
         while let Ok(frame) = Frame::read_proven(&chunk.bytes[at..]) {
-            frame.entries().for_each(|(_, record)| restoring.restore(&record));
+            let is_new = frame.header().end_seq() > from;
+            frame.entries().for_each(|(_, record)| {
+                recent.note(&record);
+                if is_new {
+                    restoring.restore(&record);
+                }
+            });
             at += frame.header().frame_bytes();
         }
     }
     let log = log.clone();
-    restoring.start(move || log.end_seq()).map_err(StartError::io("start threads"))
+    let reservations = restoring.start(move || log.end_seq());
+    Ok((reservations.map_err(StartError::io("start threads"))?, recent.settled))
+}
+
+/// Shares ids and keys from now on, where that is set.
+fn start_sharing(
+    builder: &mut IngestorBuilder,
+    log: &Log,
+    settled: Vec<Settled>,
+    background: &Background,
+) -> Option<Arc<sharing::Link>> {
+    let settings = LinkSettings {
+        log: log.id(),
+        window: builder.idempotency_window,
+        lease: LEASE,
+        settled,
+        clock: Arc::clone(&builder.clock),
+        metrics: builder.metrics.sharing.clone(),
+    };
+    let (link, worker) = sharing::start(std::mem::take(&mut builder.shared), settings)?;
+    background.keep(worker.run());
+    Some(link)
 }
 
 fn start_drains(
@@ -199,6 +231,7 @@ fn start_drains(
         workers: builder.workers,
         window_bytes: builder.window_bytes,
         dead_letter_bytes_max: builder.dead_letter_bytes,
+        tenants: builder.tenants.clone(),
         ..DrainSettings::default()
     };
     let before_forget = reservations.clone();
@@ -255,6 +288,12 @@ impl Background {
         let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         while abandoned.try_join_next().is_some() {}
         abandoned.spawn_on(work, &self.handle);
+    }
+
+    /// Runs what ends with the process.
+    fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut maintaining = self.maintaining.lock().unwrap_or_else(PoisonError::into_inner);
+        maintaining.spawn_on(work, &self.handle);
     }
 
     fn maintain(&self, sinks: impl Iterator<Item = Arc<dyn Sink>>) {

@@ -50,7 +50,7 @@ pub struct RedisSettings {
 
 /// Why Redis can't be asked.
 #[derive(Debug, Error)]
-pub(super) enum RedisFault {
+pub(crate) enum RedisFault {
     #[error("read {what} failed")]
     File { what: &'static str, source: io::Error },
     #[error("{what} is empty or is not text")]
@@ -59,6 +59,8 @@ pub(super) enum RedisFault {
     Asked(#[source] RedisError),
     #[error("Redis did not answer in time")]
     Late,
+    #[error("Redis answered something else than was asked")]
+    Strange,
 }
 
 /// A connection that has answered.
@@ -67,12 +69,7 @@ pub(super) struct Connection(MultiplexedConnection);
 impl Connection {
     /// Connects, and sees that it is answered: a Redis that hangs is connected to as well.
     pub(super) async fn open(settings: &RedisSettings) -> Result<Self, RedisFault> {
-        let own = settings.clone();
-        let read = spawn_blocking(move || client(&own)).await;
-        let client = read.map_err(|source| RedisFault::File {
-            what: "the files of the connection",
-            source: io::Error::other(source),
-        })??;
+        let client = redis_client(settings).await?;
         // Bounds of ours are around all of it.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -116,6 +113,16 @@ async fn within<T>(
         Ok(answer) => answer.map_err(RedisFault::Asked),
         Err(_elapsed) => Err(RedisFault::Late),
     }
+}
+
+/// What connects to Redis, with what lies in the files now.
+pub(crate) async fn redis_client(settings: &RedisSettings) -> Result<Client, RedisFault> {
+    let own = settings.clone();
+    let read = spawn_blocking(move || client(&own)).await;
+    read.map_err(|source| RedisFault::File {
+        what: "the files of the connection",
+        source: io::Error::other(source),
+    })?
 }
 
 fn client(settings: &RedisSettings) -> Result<Client, RedisFault> {

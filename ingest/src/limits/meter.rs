@@ -63,6 +63,11 @@ impl Meter {
         Some(Self { kind, tenant, rate, burst, paid, lease })
     }
 
+    /// Has what another has counted here; what that one was lent stays with it.
+    pub(super) fn go_on_from(&self, former: &Self) {
+        self.paid.store(former.paid.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Takes one unit.
     pub(super) fn take(self: &Arc<Self>, now: Ticks) -> Result<(), Denied> {
         match self.counted() {

@@ -26,6 +26,7 @@ use meter::{Denied, Kind, Meter};
 use metrics::LimitMetrics;
 
 pub use connection::RedisSettings;
+pub(crate) use connection::{RedisFault, redis_client};
 pub use lender::Lender;
 pub use link::WithoutRedis;
 
@@ -129,24 +130,40 @@ impl Limiter {
     /// Has these tenants and no others from now on. What a tenant has used stays known where its
     /// limits are as before; other limits begin a new count.
     pub fn configure<'t>(&self, tenants: impl IntoIterator<Item = (&'t str, Allowances)>) {
+        self.configure_divided(None, tenants);
+    }
+
+    /// The same, with limits divided into so many parts; `None`: as it was made. Other parts begin
+    /// no new count.
+    pub fn configure_divided<'t>(
+        &self,
+        divide_by: Option<u64>,
+        tenants: impl IntoIterator<Item = (&'t str, Allowances)>,
+    ) {
+        let divide_by = divide_by.unwrap_or(self.divide_by);
         let known = self.meters.load_full();
         let mut meters = Meters::new();
         for (tenant, allowances) in tenants.into_iter().filter(|(_, limits)| limits.are_limits()) {
             let same = known.get(tenant).filter(|known| known.allowances == allowances);
-            let found = same.map_or_else(|| Arc::new(self.make(tenant, allowances)), Arc::clone);
+            let found = match same {
+                Some(known) if known.divide_by == divide_by => Arc::clone(known),
+                Some(known) => Arc::new(self.make(tenant, allowances, divide_by).after(known)),
+                None => Arc::new(self.make(tenant, allowances, divide_by)),
+            };
             meters.insert(tenant.into(), found);
         }
         self.meters.store(Arc::new(meters));
     }
 
-    fn make(&self, tenant: &str, allowances: Allowances) -> TenantMeters {
+    fn make(&self, tenant: &str, allowances: Allowances, divide_by: u64) -> TenantMeters {
         let tenant: Arc<str> = tenant.into();
         let meter = |kind, allowance: Allowance| {
             let limit = (allowance.per_minute, allowance.burst());
-            Meter::new(kind, &tenant, limit, self.divide_by, self.link.as_ref()).map(Arc::new)
+            Meter::new(kind, &tenant, limit, divide_by, self.link.as_ref()).map(Arc::new)
         };
         TenantMeters {
             allowances,
+            divide_by,
             requests: meter(Kind::Requests, allowances.requests),
             pulses: meter(Kind::Pulses, allowances.pulses),
         }
@@ -204,11 +221,23 @@ impl Limiter {
 #[derive(Debug)]
 struct TenantMeters {
     allowances: Allowances,
+    divide_by: u64,
     requests: Option<Arc<Meter>>,
     pulses: Option<Arc<Meter>>,
 }
 
 impl TenantMeters {
+    /// What was used before is used still.
+    fn after(self, former: &Self) -> Self {
+        for (meter, former) in [(&self.requests, &former.requests), (&self.pulses, &former.pulses)]
+        {
+            if let (Some(meter), Some(former)) = (meter, former) {
+                meter.go_on_from(former);
+            }
+        }
+        self
+    }
+
     /// A debt of pulses is asked for first: what it refuses takes no request.
     fn admit(&self, now: Ticks) -> Result<(), (Kind, Denied)> {
         if let Some(pulses) = &self.pulses {

@@ -7,12 +7,15 @@
 //!  16 u32 pulse count, top bit: first frame of a group
 //!  20 u32 CRC32C of the body  24 u32 CRC32C of bytes 0..24
 //! body
-//!   i64 received at, µs since 1970   u8 shape   u8 flags (1: trace)   u8 tenant length, tenant
+//!   i64 received at, µs since 1970   u8 shape   u8 flags (1: trace, 2: some are refused)
+//!   u8 tenant length, tenant
 //!   [16 bytes trace id, 8 bytes span id]
 //!   per pulse: u32 entry length, then
-//!     16 bytes id   i64 event time, ms since 1970   u16 shard   u8 flags (1: key, 2: body hash)
+//!     16 bytes id   i64 event time, ms since 1970   u16 shard
+//!     u8 flags (1: key, 2: body hash, 4: refused)
 //!     u8 service length, service   u8 kind length, kind
-//!     [u8 key length, key]   [16 bytes body hash]   the original bytes
+//!     [u8 key length, key]   [16 bytes body hash]   [u16 length, why it was refused]
+//!     the original bytes
 //! ```
 
 use thiserror::Error;
@@ -29,7 +32,9 @@ pub const HEADER_BYTES: usize = 28;
 pub const BODY_BYTES_SOFT: usize = 64 * 1024;
 /// Largest body: the soft bound, and one event at its bound with its envelope.
 pub const BODY_BYTES_MAX: usize = BODY_BYTES_SOFT + EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX;
-const ENVELOPE_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + KEY_BYTES_MAX + 64;
+const ENVELOPE_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + KEY_BYTES_MAX + REFUSED_BYTES_MAX + 66;
+/// Longest reason for which a pulse was refused, in bytes; a longer one is cut.
+pub const REFUSED_BYTES_MAX: usize = 1024;
 
 /// Fewest bytes that one pulse takes in a frame: bounds how many pulses lost bytes can hold.
 pub const ENTRY_BYTES_MIN: usize = 4 + 27 + 2;
@@ -38,8 +43,13 @@ pub const ENTRY_BYTES_MIN: usize = 4 + 27 + 2;
 /// lies before it in its segment is synced, so this frame proves that they were.
 const GROUP_FLAG: u32 = 1 << 31;
 const BODY_FLAG_TRACE: u8 = 1;
+/// Set where a pulse of the frame is refused, so that nobody need look at each for it.
+const BODY_FLAG_REFUSED: u8 = 2;
+/// Where in a frame the flags of its body are.
+const BODY_FLAGS_AT: usize = HEADER_BYTES + 9;
 const ENTRY_FLAG_KEY: u8 = 1;
 const ENTRY_FLAG_BODY_HASH: u8 = 2;
+const ENTRY_FLAG_REFUSED: u8 = 4;
 
 /// Why bytes are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -94,6 +104,9 @@ pub struct Entry<'a> {
     pub key: Option<&'a str>,
     /// Hash of the original bytes; present exactly when the pulse holds a reservation.
     pub body_hash: Option<u128>,
+    /// Why it is no pulse for any sink: it was accepted to be a dead letter, whatever its
+    /// tenant's schemas say by the time it is read.
+    pub refused: Option<&'a str>,
     /// The original bytes.
     pub raw: &'a [u8],
 }
@@ -134,12 +147,21 @@ impl<'b> FrameBuilder<'b> {
         put_envelope(self.buffer, envelope);
     }
 
+    /// Adds a pulse, to a next frame of this envelope where this one is full.
+    pub fn push_in(&mut self, envelope: &Envelope<'_>, entry: &Entry<'_>) {
+        if self.is_full() {
+            self.roll(envelope);
+        }
+        self.push(entry);
+    }
+
     /// Adds a pulse.
     pub fn push(&mut self, entry: &Entry<'_>) {
         let at = self.buffer.len();
         let mut head = [0; 31];
         let flags = if entry.key.is_some() { ENTRY_FLAG_KEY } else { 0 }
-            | if entry.body_hash.is_some() { ENTRY_FLAG_BODY_HASH } else { 0 };
+            | if entry.body_hash.is_some() { ENTRY_FLAG_BODY_HASH } else { 0 }
+            | if entry.refused.is_some() { ENTRY_FLAG_REFUSED } else { 0 };
         head[4..20].copy_from_slice(entry.id.as_bytes());
         head[20..28].copy_from_slice(&entry.event_time_ms.to_le_bytes());
         head[28..30].copy_from_slice(&entry.shard.to_le_bytes());
@@ -152,6 +174,12 @@ impl<'b> FrameBuilder<'b> {
         }
         if let Some(hash) = entry.body_hash {
             self.buffer.extend_from_slice(&hash.to_le_bytes());
+        }
+        if let Some(why) = entry.refused {
+            self.buffer[self.start + BODY_FLAGS_AT] |= BODY_FLAG_REFUSED;
+            let why = &why[..why.floor_char_boundary(REFUSED_BYTES_MAX)];
+            self.buffer.extend_from_slice(&(why.len() as u16).to_le_bytes());
+            self.buffer.extend_from_slice(why.as_bytes());
         }
         self.buffer.extend_from_slice(entry.raw);
         let length = (self.buffer.len() - at - 4) as u32;
@@ -301,7 +329,7 @@ impl<'a> Frame<'a> {
     fn parse(bytes: &'a [u8], header: Header) -> Option<Self> {
         let received_at_us = i64::from_le_bytes(array_at(bytes, HEADER_BYTES)?);
         let shape = Shape::from_number(*bytes.get(HEADER_BYTES + 8)?)?;
-        let flags = *bytes.get(HEADER_BYTES + 9)?;
+        let flags = *bytes.get(BODY_FLAGS_AT)?;
         let mut at = HEADER_BYTES + 10;
         let tenant = take_text(bytes, &mut at)?;
         let mut trace = None;
@@ -322,6 +350,11 @@ impl<'a> Frame<'a> {
     /// What its pulses share.
     pub fn envelope(&self) -> Envelope<'a> {
         self.envelope
+    }
+
+    /// Whether some of its pulses were refused.
+    pub fn holds_refused(&self) -> bool {
+        self.bytes.get(BODY_FLAGS_AT).is_some_and(|flags| flags & BODY_FLAG_REFUSED != 0)
     }
 
     /// Its pulses in order, each with the offset of its entry from the frame's start.
@@ -369,6 +402,12 @@ fn read_entry(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
         body_hash = Some(u128::from_le_bytes(array_at(entry, at)?));
         at += 16;
     }
+    let mut refused = None;
+    if flags & ENTRY_FLAG_REFUSED != 0 {
+        let length = usize::from(u16::from_le_bytes(array_at(entry, at)?));
+        refused = Some(std::str::from_utf8(entry.get(at + 2..at + 2 + length)?).ok()?);
+        at += 2 + length;
+    }
     Some(Entry {
         id: Uuid::from_bytes(array_at(entry, 0)?),
         event_time_ms: i64::from_le_bytes(array_at(entry, 16)?),
@@ -377,6 +416,7 @@ fn read_entry(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
         kind,
         key,
         body_hash,
+        refused,
         raw: entry.get(at..)?,
     })
 }
@@ -408,86 +448,4 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     array_at(bytes, at).map_or(0, u64::from_le_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(service: &'static str, raw: &'static [u8]) -> Entry<'static> {
-        Entry {
-            id: Uuid::from_u128(7),
-            event_time_ms: 1_700_000_000_000,
-            shard: 3,
-            service,
-            kind: "pulse",
-            key: Some("key-1"),
-            body_hash: Some(u128::MAX - 1),
-            raw,
-        }
-    }
-
-    fn envelope() -> Envelope<'static> {
-        Envelope {
-            tenant: "default",
-            shape: Shape::Events,
-            received_at_us: 1_700_000_000_000_001,
-            trace: Some(Trace { trace_id: [1; 16], span_id: [2; 8] }),
-        }
-    }
-
-    fn two_frames() -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut frame = FrameBuilder::new(&mut bytes, &envelope());
-        frame.push(&entry("checkout", b"{}"));
-        frame.push(&Entry { key: None, body_hash: None, ..entry("s", b"") });
-        frame.roll(&Envelope { trace: None, ..envelope() });
-        frame.push(&entry("b", b"{\"a\":1}"));
-        frame.roll(&envelope());
-        assert_eq!(frame.finish(), 3);
-        assert_eq!(seal(&mut bytes, 41), 3);
-        bytes
-    }
-
-    #[test]
-    fn frames_give_back_what_was_put_in_and_number_on() {
-        let bytes = two_frames();
-        let first = Frame::read(&bytes).expect("a sound frame");
-        let records: Vec<_> = first.entries().map(|(_, record)| record).collect();
-        assert_eq!(records[0].seq, 41);
-        assert_eq!(records[0].envelope, envelope());
-        assert_eq!(records[0].entry, entry("checkout", b"{}"));
-        assert_eq!(records[1].entry.body_hash, None);
-        let offsets: Vec<_> = first.entries().map(|(offset, _)| offset).collect();
-        assert_eq!(offsets[0], first.first_offset());
-        assert_eq!(Some(offsets[1]), first.offset_after(offsets[0]));
-        assert_eq!(first.offset_after(offsets[1]), Some(first.header().frame_bytes()));
-        assert_eq!(first.offset_after(first.header().frame_bytes()), None);
-        let second = Frame::read(&bytes[first.header().frame_bytes()..]).expect("a sound frame");
-        assert_eq!((second.header().first_seq, second.header().end_seq()), (43, 44));
-        assert!(first.header().starts_group && !second.header().starts_group);
-        let (offset, record) = second.entries().next().expect("one pulse");
-        assert_eq!(second.entry(offset), Some(record.entry));
-    }
-
-    #[test]
-    fn frames_can_be_numbered_anew() {
-        let mut bytes = two_frames();
-        assert_eq!(seal(&mut bytes, 7), 3);
-        let first = Frame::read(&bytes).expect("sound").header();
-        assert_eq!((first.first_seq, first.count, first.starts_group), (7, 2, true));
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
-        let bytes = two_frames();
-        let length = Frame::read(&bytes).expect("sound").header().frame_bytes();
-        for at in 0..length {
-            let mut damaged = bytes[..length].to_vec();
-            damaged[at] ^= 0x10;
-            assert!(Frame::read(&damaged).is_err(), "flip at {at}");
-            assert_eq!(Frame::read(&bytes[..at]).err(), Some(FrameError::Short), "cut at {at}");
-        }
-        assert_eq!(Frame::read(&[0; 64]).err(), Some(FrameError::Header));
-    }
 }

@@ -7,6 +7,8 @@ mod courier;
 #[cfg(test)]
 mod crash_tests;
 pub mod frame;
+#[cfg(test)]
+mod frame_tests;
 mod lock;
 mod positions;
 mod reader;

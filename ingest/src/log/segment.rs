@@ -21,8 +21,8 @@ use super::frame::{u32_at, u64_at};
 pub(crate) const HEADER_BYTES: usize = 96;
 /// Bytes of a seal.
 pub(crate) const SEAL_BYTES: usize = 24;
-/// The format that is written. Version 1 is the first; a reader of the next one keeps reading it.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The format that is written. In version 1 no pulse was refused; all else is the same.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: u32 = 0x534D_5001;
 const SEAL_MAGIC: u32 = 0x454D_5001;

@@ -1,5 +1,7 @@
 //! What is asked of dead letters and their replays, and the JSON of what is answered.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 
 use crate::code::{Code, Reject};
 use crate::pulse::NAME_BYTES_MAX;
-use crate::sink::dead_letter::{Filter, LetterPlace, SharedPlace};
+use crate::sink::dead_letter::{Filter, Held, LetterPlace, SharedPlace};
 use crate::sink::replay::{Behind, Listing, Order, Replay, Shown, ShownGroup};
 
 use super::parameters::{Parameters, decode, invalid, time_ms};
@@ -185,6 +187,15 @@ pub fn page_json(asked: &Letters, page: &Listing) -> Vec<u8> {
     json(&serde_json::json!({ "dead_letters": letters, "next": next, "complete": complete }))
 }
 
+/// Letters as a page has them.
+pub(super) fn values(letters: &[Held]) -> Vec<Value> {
+    let value = |held: &Held| {
+        let shown = Shown { id: held.id(), letter: Arc::clone(&held.letter) };
+        serde_json::to_value(LetterJson::new(&shown, false)).unwrap_or_default()
+    };
+    letters.iter().map(value).collect()
+}
+
 /// One letter with its bytes and history.
 pub fn letter_json(shown: &Shown) -> Vec<u8> {
     json(&LetterJson::new(shown, true))
@@ -254,7 +265,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn time_us(time_us: i64) -> String {
+pub(super) fn time_us(time_us: i64) -> String {
     time_text(time_us.div_euclid(1000))
 }
 
@@ -267,7 +278,7 @@ fn mark(filter: &Filter) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&json(filter))
 }
 
-fn write_cursor(behind: &Behind, mark: u64) -> String {
+pub(super) fn write_cursor(behind: &Behind, mark: u64) -> String {
     match behind {
         Behind::Here(place) => format!("{mark:016x}{:016x}{:08x}", place.segment, place.offset),
         Behind::Shared(SharedPlace { at_ms, group, sink, log, seq }) => {
@@ -277,7 +288,7 @@ fn write_cursor(behind: &Behind, mark: u64) -> String {
     }
 }
 
-fn read_cursor(text: &str, expected: u64) -> Option<Behind> {
+pub(super) fn read_cursor(text: &str, expected: u64) -> Option<Behind> {
     let (begin, rest) = text.split_at_checked(16)?;
     if let Some(place) = rest.strip_prefix('s') {
         let place = read_shared(place)?;

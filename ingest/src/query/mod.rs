@@ -5,7 +5,9 @@ pub mod answer;
 pub mod counts;
 pub mod cursor;
 pub mod letters;
+pub mod life;
 mod parameters;
+pub mod search;
 
 use crate::code::Reject;
 use crate::pulse::{EVENT_TIME_AHEAD_MS_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};

@@ -151,6 +151,11 @@ impl Reserved {
         claim_of(verdict)
     }
 
+    /// Frees the keys of the pulse at this place, which will not be logged after all.
+    pub fn free(&self, event: usize, wanted: &Wanted) {
+        self.release(event as u32, wanted);
+    }
+
     fn release(&self, event: u32, wanted: &Wanted) {
         let holder = Holder { owner: self.owner, event };
         let waited = self.shared.table().release_event(holder, wanted);

@@ -14,6 +14,7 @@ use crate::code::{Code, Reject};
 use crate::decode::compression::Encoding;
 use crate::decode::decode_event;
 use crate::pulse::{EVENT_BYTES_MAX, Shape};
+use crate::query::life::EDITED_FROM;
 use crate::query::{self, letters as asked};
 use crate::response::Answer;
 use crate::routes::LetterAction;
@@ -35,8 +36,6 @@ const ORDER_BYTES_MAX: u64 = 16 * 1024;
 /// How long the answer waits for a dry run, or for the replay of one letter, to end: most do
 /// within a second. What takes longer is answered 202 and asked for again.
 const ENDING_WAIT: Duration = Duration::from_secs(4);
-/// The metadata that says which pulse an edited one stands for.
-const EDITED_FROM: &str = "edited_from";
 
 /// Answers a request.
 pub(super) async fn answer<I: Intake>(
@@ -220,7 +219,8 @@ async fn edit<I: Intake>(
     let shown = shown.map_err(|Expired| Code::TimedOut)??;
     let (body, from) = edited(&shown, letter, whole)?;
     exchange.work(shared.settings.handler_timeout);
-    let receipt = submit(shared, exchange, (&tenant, &body)).await?;
+    // Whoever edits wants to be told, not another letter.
+    let receipt = submit(shared, exchange, (&tenant.strict(), &body)).await?;
     if let Some(error) = receipt.errors.first() {
         return Err(error.reject.clone().into());
     }

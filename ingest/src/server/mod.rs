@@ -13,6 +13,7 @@ mod letters;
 mod queries;
 mod refusal;
 mod reply;
+mod search;
 mod service;
 mod settings;
 mod socket;

@@ -23,6 +23,7 @@ use crate::submission::{Intake, Refusal};
 use super::body;
 use super::exchange::{Exchange, Expired};
 use super::reply::Reply;
+use super::search;
 use super::service::{Call, Shared, refuse};
 
 /// Rows asked for first; each further piece of a page is twice as large, so that a page of
@@ -44,6 +45,7 @@ pub(super) async fn answer<I: Intake>(
 ) -> Reply {
     let asked = match action {
         Action::Metrics => metrics(shared, call),
+        Action::Search => search::answer(shared, exchange, call).await,
         _ => ask(shared, exchange, action, call).await,
     };
     without_body(asked, body, call.head.expects_continue()).await
@@ -151,23 +153,30 @@ fn found(asked: Asked) -> Result<Answer, Refusal> {
     match asked {
         Ok(Some(json)) => Ok(Answer::json(200, json)),
         Ok(None) => Err(Code::NotFound.into()),
-        Err(QueryError::Unavailable(source)) => {
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// What is told of a query that failed; logs what it must.
+pub(super) fn failed(error: QueryError) -> Refusal {
+    match error {
+        QueryError::Unavailable(source) => {
             warn!(error = format!("{source:#}"), "query found the store unavailable");
-            Err(Refusal::later(Code::StoreUnavailable, STORE_RETRY))
+            Refusal::later(Code::StoreUnavailable, STORE_RETRY)
         }
-        Err(QueryError::NotIndexed) => Err(Code::NotIndexed.into()),
-        Err(error @ QueryError::TooManyCounts) => {
+        QueryError::NotIndexed => Code::NotIndexed.into(),
+        QueryError::TooManyCounts => {
             let why = format!("{error}: ask for a shorter range");
-            Err(Reject::new(Code::InvalidParameter, why).into())
+            Reject::new(Code::InvalidParameter, why).into()
         }
-        Err(QueryError::Failed(source)) => {
+        QueryError::Failed(source) => {
             error!(error = format!("{source:#}"), "query failed");
-            Err(Code::Internal.into())
+            Code::Internal.into()
         }
     }
 }
 
-fn late() -> Refusal {
+pub(super) fn late() -> Refusal {
     let reject = Reject::new(Code::StoreUnavailable, "the store did not answer in time");
     Refusal { reject, retry_after: Some(STORE_RETRY) }
 }

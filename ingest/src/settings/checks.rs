@@ -5,12 +5,12 @@ use crate::pulse::BATCH_EVENTS_MAX;
 use super::checks_cassandra::half_a_pair;
 use super::error::Problem;
 use super::table::{AccessValues, Values};
-use super::{Listen, Settings, StoreChoice, checks_cassandra, checks_redis};
+use super::{Listen, Settings, ShareChoice, StoreChoice, checks_cassandra, checks_redis};
 use pulsemesh_runtime::units::{size_text, time_text};
 
 /// Combinations under which the process would refuse what it says that it accepts.
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
-    let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window];
+    let rules = [listeners, levels, segments, bodies, in_flight, largest_request, window, sharing];
     let mut problems: Vec<_> = rules.iter().filter_map(|rule| rule(settings, values)).collect();
     problems.extend(encryption(&values.access));
     problems.extend(checks_redis::problems(settings, values));
@@ -103,6 +103,15 @@ fn window(settings: &Settings, values: &Values) -> Option<Problem> {
     })
 }
 
+/// The table of ids and keys lies in the store's keyspace.
+fn sharing(settings: &Settings, values: &Values) -> Option<Problem> {
+    let is_cassandra = matches!(settings.storage.store, StoreChoice::Cassandra(_));
+    (settings.repeats.shared == ShareChoice::Cassandra && !is_cassandra).then(|| {
+        let value = &values.repeats.idempotency;
+        value.problem("`cassandra` needs --store cassandra".to_owned())
+    })
+}
+
 /// Combinations that are sound and may surprise.
 pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -125,6 +134,11 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
     if settings.stop.drain_within.is_none() && values.stop.stop_timeout.is_set() {
         let value = &values.stop.stop_timeout;
         warnings.push(format!("{value}: has no effect without --stop-drain"));
+    }
+    if settings.repeats.shared == ShareChoice::Local {
+        let value = &values.repeats.idempotency_on_failure;
+        let surprise = format!("{value}: has no effect with --idempotency local");
+        warnings.extend(value.is_set().then_some(surprise));
     }
     warnings.extend(checks_redis::warnings(settings, values));
     warnings.extend(checks_cassandra::warnings(settings, values));

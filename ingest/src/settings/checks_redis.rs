@@ -2,13 +2,15 @@
 
 use crate::limits::RedisSettings;
 
-use super::Settings;
 use super::error::Problem;
 use super::table::{CountingValues, Values};
+use super::{Settings, ShareChoice};
 
 /// What would send a secret in the clear, log in as nobody, or trust nobody.
 pub(super) fn problems(settings: &Settings, values: &Values) -> Vec<Problem> {
-    let Some(redis) = &settings.counting.redis else { return Vec::new() };
+    let Some(redis) = &settings.counting.redis else {
+        return sharing(settings, values).into_iter().collect();
+    };
     let rules = [encryption, login];
     rules.iter().filter_map(|rule| rule(redis, &values.counting)).collect()
 }
@@ -26,6 +28,13 @@ fn encryption(redis: &RedisSettings, values: &CountingValues) -> Option<Problem>
         }
         _ => None,
     }
+}
+
+/// Who shares ids and keys through Redis must say where it is.
+fn sharing(settings: &Settings, values: &Values) -> Option<Problem> {
+    let value = &values.repeats.idempotency;
+    let is_redis = settings.repeats.shared == ShareChoice::Redis;
+    is_redis.then(|| value.problem("`redis` needs --redis-url".to_owned()))
 }
 
 fn login(redis: &RedisSettings, values: &CountingValues) -> Option<Problem> {

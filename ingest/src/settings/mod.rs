@@ -33,6 +33,7 @@ use scylla::statement::Consistency;
 
 use crate::limits::{RedisSettings, WithoutRedis};
 use crate::server;
+use crate::sharing::OnFailure;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
@@ -203,6 +204,21 @@ pub struct Repeats {
     pub window: Duration,
     /// Most ids and keys within the window.
     pub keys_max: usize,
+    /// Who knows of them.
+    pub shared: ShareChoice,
+    /// What is done while others can't be asked.
+    pub on_failure: OnFailure,
+}
+
+/// Who knows which ids and keys were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareChoice {
+    /// This process alone.
+    Local,
+    /// All that share a Redis.
+    Redis,
+    /// All that share the database of the store.
+    Cassandra,
 }
 
 /// What clients may use.

@@ -7,6 +7,7 @@ use scylla::statement::Consistency;
 
 use crate::limits::{RedisSettings, WithoutRedis};
 use crate::server;
+use crate::sharing::OnFailure;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
 use crate::submission::Ack;
 
@@ -19,7 +20,7 @@ use super::table::{
 use super::value::Value;
 use super::{
     Access, Acks, Buffer, Cassandra, Counting, Drain, Limits, Listen, Log, Overflow, Repeats,
-    Settings, SettingsError, Stop, Storage, StoreChoice, Telemetry,
+    Settings, SettingsError, ShareChoice, Stop, Storage, StoreChoice, Telemetry,
 };
 use pulsemesh_runtime::telemetry::LogFormat;
 
@@ -208,8 +209,23 @@ impl Drain {
 
 impl Repeats {
     fn of(values: &RepeatValues) -> Result<Self, Problem> {
-        let RepeatValues { idempotency_window, idempotency_keys_max } = values;
-        Ok(Self { window: idempotency_window.time()?, keys_max: idempotency_keys_max.count_as()? })
+        let RepeatValues {
+            idempotency_window,
+            idempotency_keys_max,
+            idempotency,
+            idempotency_on_failure,
+        } = values;
+        let shared = match idempotency.word()? {
+            "redis" => ShareChoice::Redis,
+            "cassandra" => ShareChoice::Cassandra,
+            _ => ShareChoice::Local,
+        };
+        let on_failure = match idempotency_on_failure.word()? {
+            "local" => OnFailure::Local,
+            _ => OnFailure::Refuse,
+        };
+        let (window, keys_max) = (idempotency_window.time()?, idempotency_keys_max.count_as()?);
+        Ok(Self { window, keys_max, shared, on_failure })
     }
 }
 

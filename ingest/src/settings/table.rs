@@ -169,6 +169,14 @@ settings! {
         /// Most ids and keys in that window, which memory and disk hold; beyond, 503.
         idempotency_keys_max = "idempotency-keys-max", "PULSEMESH_IDEMPOTENCY_KEYS_MAX",
             count(1_000, 1_000_000_000), Is("2000000");
+        /// Who knows of them: this process alone, or all that share --redis-url, or all that
+        /// share the database of --store cassandra.
+        idempotency = "idempotency", "PULSEMESH_IDEMPOTENCY",
+            Word(&["local", "redis", "cassandra"]), Is("local");
+        /// While what is shared can't be asked: refuse pulses with an id or key, or know only
+        /// this process's own.
+        idempotency_on_failure = "idempotency-on-failure", "PULSEMESH_IDEMPOTENCY_ON_FAILURE",
+            Word(&["refuse", "local"]), Is("refuse");
     }
 
     limits: LimitValues = "Limits on clients" {

@@ -49,6 +49,9 @@ fn what_is_wrong_is_told_without_a_password() {
         ("redis-url = \"redis://cache\"\nredis-tls-ca-file = \"/ca\"", "rediss://"),
         ("limits-without-redis = \"open\"", "`local` or `refuse`"),
         ("limits-divide-by = 0", "is below 1"),
+        ("idempotency = \"redis\"", "needs --redis-url"),
+        ("idempotency = \"cassandra\"", "needs --store cassandra"),
+        ("idempotency = \"shared\"", "`local`, `redis` or `cassandra`"),
     ];
     for (text, part) in cases {
         let error = from_text(text).expect_err(text);
@@ -68,4 +71,19 @@ fn what_may_surprise_is_told_and_accepted() {
         let warnings = from_text(text).expect(text).warnings;
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{text}: {warnings:?}");
     }
+}
+
+#[test]
+fn ids_and_keys_are_shared_where_that_is_asked_for() {
+    let repeats = |text: &str| from_text(text).expect("sound").repeats;
+    let usual = repeats("");
+    assert_eq!((usual.shared, usual.on_failure), (ShareChoice::Local, OnFailure::Refuse));
+    let redis = repeats("redis-url = \"redis://cache\"\nidempotency = \"redis\"");
+    assert_eq!((redis.shared, redis.on_failure), (ShareChoice::Redis, OnFailure::Refuse));
+    let local = repeats(
+        "store = \"cassandra\"\nidempotency = \"cassandra\"\nidempotency-on-failure = \"local\"",
+    );
+    assert_eq!((local.shared, local.on_failure), (ShareChoice::Cassandra, OnFailure::Local));
+    let warned = from_text("idempotency-on-failure = \"local\"").expect("sound").warnings;
+    assert!(warned.len() == 1 && warned[0].contains("has no effect"), "{warned:?}");
 }

@@ -99,6 +99,23 @@ impl Batch {
         self.rows.iter().filter_map(|row| self.view(*row))
     }
 
+    /// Which of its rows were refused when they were accepted. Looks at no row of a frame that has
+    /// none.
+    pub(crate) fn refused(&self) -> Vec<usize> {
+        let holds = |row: &RowRef| {
+            let chunk = self.chunks.get(row.chunk as usize)?;
+            Some(Frame::read_proven(chunk.get(row.frame as usize..)?).ok()?.holds_refused())
+        };
+        let (mut frame, mut some) = (None, false);
+        let is_refused = |(index, row): (usize, &RowRef)| {
+            if frame.replace((row.chunk, row.frame)) != Some((row.chunk, row.frame)) {
+                some = holds(row).unwrap_or(false);
+            }
+            (some && self.row(index)?.entry.refused.is_some()).then_some(index)
+        };
+        self.rows.iter().enumerate().filter_map(is_refused).collect()
+    }
+
     /// Where its rows lie.
     pub fn row_refs(&self) -> &[RowRef] {
         &self.rows

@@ -73,6 +73,9 @@ pub struct PulseQuery {
     pub after: Option<Position>,
 }
 
+/// The name that the store has among the sinks.
+pub const SINK_NAME: &str = "store";
+
 /// Most rows of one page: at common row sizes a few MiB of JSON.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 

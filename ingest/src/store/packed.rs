@@ -53,6 +53,7 @@ impl PackedRow {
                 kind: self.kind(),
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw,
             },
         })

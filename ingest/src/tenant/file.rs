@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::fs::{OsFs, read_file};
 use crate::pulse::METADATA_KEY_BYTES_MAX;
+use crate::schema::{Bounds, SchemaText, Schemas};
 use crate::submission::Ack;
 
 use super::key::{PREFIX, is_key, redact};
@@ -29,6 +30,8 @@ pub const KEYS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 128;
 /// Highest limit of a minute: beyond what one process does in it.
 const RATE_MAX: u64 = 1_000_000_000_000;
+/// Most processes that share limits, as `--limits-divide-by` has it.
+const PARTS_MAX: u64 = 10_000;
 /// Most entries of metadata that a tenant adds to its pulses, and the longest value: each of its
 /// pulses carries them.
 const METADATA_MAX: usize = 16;
@@ -39,6 +42,9 @@ pub const KEY_KINDS: &[&str] = &["write", "read", "both", "admin"];
 const PROBLEMS_MAX: usize = 20;
 /// Parts of the document: ten thousand tenants with sixty-four keys each.
 const NODES_MAX: usize = 12_000_000;
+
+/// Deepest nesting of the document: reading it recurses, and schemas need some of it.
+const DEPTH_MAX: usize = 64;
 
 /// What is wrong with a file of tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -75,6 +81,8 @@ impl fmt::Display for FileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    divide_by: Option<Parts>,
     tenants: Reading,
 }
 
@@ -92,6 +100,8 @@ struct TenantText {
     retention: Option<Spanned<String>>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    schemas: Vec<SchemaText>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +141,18 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// Into how many equal parts the limits are divided.
+struct Parts(u64);
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = units::count(&text).filter(|parts| (1..=PARTS_MAX).contains(parts));
+        let wrong = || format!("`{text}` is no number of processes; write 1 to {PARTS_MAX}");
+        parts.map(Self).ok_or_else(|| D::Error::custom(wrong()))
+    }
+}
+
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum AckText {
@@ -167,7 +189,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
             let message = message.split(" at line ").next().unwrap_or_default().to_owned();
             FileError { path: name.to_owned(), problems: vec![Problem { line, message }] }
         })?;
-    let Reading { table, mut problems, count } = document.tenants;
+    let Reading { table, mut problems, count, schemas: _ } = document.tenants;
     if count == 0 {
         let how = "names no tenant: nobody could do anything; without --tenants there is one \
                    open tenant";
@@ -177,7 +199,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
         return Err(whole(name, format!("names {count} tenants; at most {TENANTS_MAX} fit")));
     }
     if problems.is_empty() {
-        return Ok(table);
+        return Ok(table.divided_by(document.divide_by.map(|Parts(parts)| parts)));
     }
     problems.truncate(PROBLEMS_MAX);
     Err(FileError { path: name.to_owned(), problems })
@@ -195,6 +217,7 @@ fn options() -> Options {
         max_events: NODES_MAX,
         max_nodes: NODES_MAX,
         max_total_scalar_bytes: FILE_BYTES_MAX,
+        max_depth: DEPTH_MAX,
     };
     options.with_snippet = false;
     options.emit_comments = false;
@@ -207,6 +230,7 @@ struct Reading {
     table: Table,
     problems: Vec<Problem>,
     count: usize,
+    schemas: Bounds,
 }
 
 impl<'de> Deserialize<'de> for Reading {
@@ -247,10 +271,12 @@ impl Reading {
         }
         self.check_class(text.retention.as_ref());
         self.check_metadata(line, &name, &text.metadata);
+        let schemas = self.take_schemas(&name, text.schemas);
         let tenant = Arc::new(Tenant {
             limits: text.limits.meant(),
             ack_highest: text.ack_max.meant(),
             metadata: text.metadata.into_iter().collect(),
+            schemas,
             ..Tenant::unlimited(name)
         });
         if self.table.add(&tenant).is_err() {
@@ -293,6 +319,15 @@ impl Reading {
             ),
         };
         self.wrong(line, message);
+    }
+
+    fn take_schemas(&mut self, tenant: &str, texts: Vec<SchemaText>) -> Option<Arc<Schemas>> {
+        let mut wrong = Vec::new();
+        let schemas = self.schemas.take(texts, &mut wrong);
+        for (line, why) in wrong {
+            self.wrong(line, redact(&format!("tenant `{tenant}`: {why}")));
+        }
+        (!schemas.is_empty()).then(|| Arc::new(schemas))
     }
 
     fn check_class(&mut self, text: Option<&Spanned<String>>) {

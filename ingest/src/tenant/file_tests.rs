@@ -103,6 +103,8 @@ fn what_is_wrong_is_told_with_its_line_and_what_would_be_right() {
         ("", "end of input"),
         ("tenants: []", "names no tenant"),
         ("tenants: {a: 1}", "sequence start"),
+        ("divide_by: 0\ntenants:\n- name: a\n", "`0` is no number of processes"),
+        ("divide_by: 10001\ntenants:\n- name: a\n", "write 1 to 10000"),
         ("tenant: []", "unknown field `tenant`"),
         ("tenants:\n- name: [", ""),
         ("\u{0}", ""),
@@ -110,6 +112,26 @@ fn what_is_wrong_is_told_with_its_line_and_what_would_be_right() {
         let found = problems(text);
         assert!(found[0].1.contains(message), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn a_file_divides_the_limits_whatever_the_settings_say_and_the_count_goes_on() {
+    let read = |first: &str| {
+        let limits = "limits: {requests_per_minute: 1, burst: 4}";
+        let text = format!("{first}tenants:\n- name: a\n  {limits}\n");
+        parse("tenants.yaml", text.as_bytes()).expect("a sound file")
+    };
+    let limiter = Limiter::new(4, crate::limits::metrics::LimitMetrics::default());
+    let tenants = Tenants::of(read("")).limited_by(Arc::clone(&limiter));
+    let used = |most: usize| (0..most).take_while(|_| limiter.admit("a").is_ok()).count();
+    let left = || limiter.standing("a").expect("limits").requests.expect("a limit").remaining;
+    assert_eq!(left(), 2, "of four at once, a part: never below two");
+    tenants.replace(read("divide_by: 1\n"));
+    assert_eq!((left(), used(3), left()), (4, 3, 1));
+    tenants.replace(read("divide_by: 2\n"));
+    assert_eq!((left(), used(2)), (0, 0), "what was used is used still");
+    tenants.replace(read("divide_by: 1\n"));
+    assert_eq!(left(), 1);
 }
 
 #[test]

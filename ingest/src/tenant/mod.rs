@@ -5,7 +5,6 @@
 pub mod file;
 #[cfg(test)]
 mod file_tests;
-pub mod key;
 mod permission;
 mod table;
 
@@ -16,9 +15,11 @@ use arc_swap::ArcSwap;
 
 use crate::code::{Code, Reject};
 use crate::limits::{Allowance, Allowances, Limiter};
+use crate::schema::Schemas;
 use crate::submission::{Ack, Refusal};
 
 pub use permission::{Permission, Permissions};
+pub use pulsemesh_runtime::api_key as key;
 pub use table::{KeyHash, Table, TableError};
 
 /// The tenant of all pulses as long as none are configured.
@@ -39,6 +40,8 @@ pub struct Tenant {
     pub retention_class: Arc<str>,
     /// Added to the metadata of each of its pulses; sorted by name, each name once.
     pub metadata: Arc<[(String, String)]>,
+    /// What is demanded of its pulses; `None`: nothing.
+    pub schemas: Option<Arc<Schemas>>,
 }
 
 impl Tenant {
@@ -50,7 +53,17 @@ impl Tenant {
             ack_highest: Ack::Stored,
             retention_class: DEFAULT_CLASS.into(),
             metadata: Arc::default(),
+            schemas: None,
         }
+    }
+}
+
+impl Tenant {
+    /// The same, with every pulse refused that a schema does not take.
+    #[must_use]
+    pub fn strict(&self) -> Self {
+        let schemas = self.schemas.as_ref().map(|schemas| Arc::new(schemas.rejecting()));
+        Self { schemas, ..self.clone() }
     }
 }
 
@@ -149,7 +162,8 @@ impl Tenants {
     /// Has this limiter count what they use.
     #[must_use]
     pub fn limited_by(self, limiter: Arc<Limiter>) -> Self {
-        limiter.configure(self.table().allowances());
+        let table = self.table();
+        limiter.configure_divided(table.divide_by(), table.allowances());
         Self { limiter, ..self }
     }
 
@@ -165,7 +179,7 @@ impl Tenants {
 
     /// Puts another table in place; requests that were identified go on as who they were.
     pub fn replace(&self, table: Table) {
-        self.limiter.configure(table.allowances());
+        self.limiter.configure_divided(table.divide_by(), table.allowances());
         self.table.store(Arc::new(table));
     }
 

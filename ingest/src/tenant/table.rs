@@ -78,6 +78,7 @@ pub enum TableError {
 pub struct Table {
     tenants: HashMap<Arc<str>, Arc<Tenant>>,
     keys: HashMap<u64, Key, BuildHasherDefault<Prefix>>,
+    divide_by: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,17 @@ struct Key {
 }
 
 impl Table {
+    /// With limits of which each process that counts alone gives one of so many equal parts;
+    /// `None`: as its own settings say.
+    #[must_use]
+    pub fn divided_by(self, parts: Option<u64>) -> Self {
+        Self { divide_by: parts, ..self }
+    }
+
+    pub(super) fn divide_by(&self) -> Option<u64> {
+        self.divide_by
+    }
+
     /// Adds a tenant.
     ///
     /// # Errors

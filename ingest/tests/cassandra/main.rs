@@ -5,6 +5,7 @@ mod connect;
 mod flow;
 mod letters;
 mod nodes;
+mod once;
 mod outage;
 mod read;
 mod session;

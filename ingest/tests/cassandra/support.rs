@@ -10,12 +10,12 @@ use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
 use rustix::process::Signal;
 use scylla::client::session::Session;
-use scylla::statement::{Consistency, Statement};
+use scylla::statement::Consistency;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use uuid::Uuid;
-use xtask::cassandra::{Cluster, Node};
+use xtask::cassandra::{Cluster, Node, patient};
 use xtask::flags;
 use xtask::ledger::drained;
 use xtask::server::{Launch, Server, wait_for};
@@ -139,9 +139,8 @@ impl Bed {
     /// The ids of all rows, as all replicas have them.
     pub(crate) fn rows(&self) -> Result<Vec<Uuid>> {
         let text = format!("SELECT event_id FROM {}.pulse_events_by_service", self.keyspace);
-        let mut statement = Statement::new(text).with_page_size(2_000);
+        let mut statement = patient(text).with_page_size(2_000);
         statement.set_consistency(Consistency::All);
-        statement.set_is_idempotent(true);
         self.runtime.block_on(async {
             let session = self.session().await?;
             let rows = session.query_iter(statement, ()).await.context("read all rows")?;

@@ -12,6 +12,8 @@ mod log_tools;
 mod metrics;
 mod query;
 mod repeats;
+mod schemas;
+mod search;
 mod start;
 mod stop;
 mod support;

@@ -1,10 +1,11 @@
 //! What the tests share: the limits of one process as the library has them, and demand on them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use prometheus_client::registry::Registry;
 use pulsemesh_ingest::code::Code;
 use pulsemesh_ingest::limits::{Allowance, Allowances, Limiter, RedisSettings, WithoutRedis};
@@ -124,4 +125,18 @@ pub(crate) fn demand(
     }
     let accepted = accepted.into_iter().map(AtomicU64::into_inner).collect();
     Ok((accepted, started.elapsed()))
+}
+
+/// A setting of the test run.
+#[allow(clippy::disallowed_methods, reason = "tests have no flags of their own")]
+pub(crate) fn setting(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// An example of this crate, built beside the binary by `cargo test`.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"));
+    let path = binary.with_file_name("examples").join(name);
+    ensure!(path.exists(), "{} is not built: cargo build --examples", path.display());
+    Ok(path)
 }

@@ -2,27 +2,26 @@
 //! and fields that must or must not be there. Its words are the API server's. Pure.
 
 use kube::CustomResourceExt;
-use pulsemesh_crds::PulseMesh;
 use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Fields of every object that the API server checks itself.
 const OF_EVERY_OBJECT: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// The schema of a mesh.
-pub(super) fn of_meshes() -> Value {
-    let definition = serde_json::to_value(PulseMesh::crd()).unwrap_or_default();
+/// The schema of a kind.
+pub(super) fn of<K: CustomResourceExt>() -> Value {
+    let definition = serde_json::to_value(K::crd()).unwrap_or_default();
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema");
     schema.cloned().unwrap_or_default()
 }
 
-/// Everything that is wrong with an object, each with its path.
-pub(super) fn problems(schema: &Value, object: &Value) -> Vec<String> {
+/// Everything that is wrong with an object of a kind, each with its path.
+pub(super) fn problems(schema: &Value, kind: &str, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let Value::Object(fields) = object else {
         return vec!["it is no object".to_owned()];
     };
-    for (field, wanted) in [("apiVersion", "pulsemesh.io/v1alpha1"), ("kind", "PulseMesh")] {
+    for (field, wanted) in [("apiVersion", "pulsemesh.io/v1alpha1"), ("kind", kind)] {
         if fields.get(field).and_then(Value::as_str) != Some(wanted) {
             found.push(format!("{field}: Unsupported value: supported values: \"{wanted}\""));
         }
@@ -180,6 +179,8 @@ fn bound(schema: &Value, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use pulsemesh_crds::PulseMesh;
+
     use super::*;
 
     #[track_caller]
@@ -189,7 +190,7 @@ mod tests {
              spec: {spec}}}"
         );
         let mesh: Value = serde_saphyr::from_str(&text).expect("YAML");
-        let found = problems(&of_meshes(), &mesh);
+        let found = problems(&of::<PulseMesh>(), "PulseMesh", &mesh);
         if problem.is_empty() {
             assert_eq!(found, [""; 0], "{spec}");
         } else {
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn an_object_of_another_kind_is_refused() {
-        let found = problems(&of_meshes(), &serde_json::json!({"spec": {"store": {}}}));
+        let found =
+            problems(&of::<PulseMesh>(), "PulseMesh", &serde_json::json!({"spec": {"store": {}}}));
         assert_eq!(found.len(), 2, "{found:?}");
     }
 }

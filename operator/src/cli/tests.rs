@@ -44,6 +44,7 @@ fn definitions_are_printed_as_they_are_committed() {
     let (code, text) = outcome(&["crd"]);
     assert_eq!(code, ExitCode::from(EXIT_OK));
     assert!(text.contains("name: pulsemeshes.pulsemesh.io"), "{text}");
+    assert!(text.contains("name: pulsetenants.pulsemesh.io"), "{text}");
 }
 
 #[test]
@@ -66,6 +67,29 @@ fn a_plan_refuses_what_a_cluster_would() {
     assert!(refusals(&long).contains("at most 30 characters"));
     assert!(refusals("{").contains(": "));
     assert!(refusals("").contains("no mesh"));
+}
+
+#[test]
+fn a_plan_shows_the_secrets_of_tenants_with_words_in_place_of_keys() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/examples/tenants.yaml");
+    let (code, text) = outcome(&["plan", "-f", &example.display().to_string()]);
+    assert_eq!(code, ExitCode::from(EXIT_OK), "{text}");
+    for name in ["checkout-gateway", "checkout-board", "mailer-ops", "shared-tenants"] {
+        assert!(text.contains(&format!("  name: {name}\n")), "{name}\n{text}");
+    }
+    assert!(!text.contains("pmk_"), "no key is made");
+    let tenant = |mesh: &str, more: &str| {
+        format!(
+            "{{apiVersion: pulsemesh.io/v1alpha1, kind: PulseTenant, metadata: {{name: shop}}, \
+             spec: {{mesh: {mesh}{more}}}}}\n"
+        )
+    };
+    let stray = refusals(&tenant("other", ""));
+    assert!(stray.contains("shop: there is no PulseMesh other in the file"), "{stray}");
+    let kind = refusals(&tenant("demo", ", keys: [{name: a, kind: root}]"));
+    assert!(kind.contains("Unsupported value: \"root\""), "{kind}");
+    let none = refusals(&tenant("demo", ", schemas: [{kind: a}]"));
+    assert!(none.contains("a schema needs required, schema or both"), "{none}");
 }
 
 #[test]

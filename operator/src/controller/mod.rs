@@ -14,7 +14,7 @@ mod tests;
 mod under_way;
 mod unreadable;
 mod watches;
-mod worker;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,12 @@ use tokio::time::interval;
 
 use crate::client::Clients;
 use crate::events::Events;
-use crate::health::{Health, Standing};
+use crate::health::{Health, Standing, WatchHealth};
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::settings::Settings;
+use crate::tenants::TenantWorker;
+use crate::tenants::queue::{self as tenant_queue, Due};
 
 use kinds::OptionalKinds;
 use leader::Election;
@@ -72,10 +74,12 @@ pub fn start<N: Nodes>(parts: Parts<N>, tasks: &mut Tasks, stop: &Stop) -> kube:
     let Parts { clients, config, nodes, settings, identity, metrics } = parts;
     let (standing, known) = watch::channel(Standing::Unknown);
     let health = Health::new(known.clone(), metrics.clone());
-    let meshes = Meshes::new();
+    let (meshes, tenants) = (Meshes::new(), Arc::<Due>::default());
     let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
-    start_watches(&clients, &settings.namespaces, &health, (&meshes, &triggers), tasks);
+    let heard = (&meshes, &tenants, &triggers);
+    start_watches(&clients, &settings.namespaces, &health, heard, tasks);
     drop(triggers);
+    start_tenants(&clients, &settings, (&tenants, &known), tasks);
     if let Some(lease) = settings.lease {
         let election = Election::new(&config, lease, identity.clone(), standing, metrics.clone())?;
         let stop = stop.clone();
@@ -105,6 +109,7 @@ pub fn start<N: Nodes>(parts: Parts<N>, tasks: &mut Tasks, stop: &Stop) -> kube:
         failures: Failures::default(),
         turns: Turns::new(settings.concurrency),
         under_way: UnderWay::default(),
+        tenants,
     });
     tasks.spawn("queue", async move {
         queue::run(worker, meshes, queue, known).await;
@@ -121,23 +126,46 @@ pub fn start<N: Nodes>(parts: Parts<N>, tasks: &mut Tasks, stop: &Stop) -> kube:
     Ok(health)
 }
 
+fn start_tenants(
+    clients: &Clients,
+    settings: &Settings,
+    (due, standing): (&Arc<Due>, &watch::Receiver<Standing>),
+    tasks: &mut Tasks,
+) {
+    let client = clients.requests.clone();
+    let worker = TenantWorker { client, defaults: settings.defaults.clone() };
+    let (due, standing) = (Arc::clone(due), standing.clone());
+    tasks.spawn("tenants", async move {
+        tenant_queue::run(worker, due, standing).await;
+        Ok(())
+    });
+}
+
 fn start_watches(
     clients: &Clients,
     namespaces: &[String],
     health: &Health,
-    (meshes, triggers): (&Meshes, &mpsc::Sender<watches::MeshRef>),
+    (meshes, tenants, triggers): (&Meshes, &Arc<Due>, &mpsc::Sender<watches::MeshRef>),
     tasks: &mut Tasks,
 ) {
     let all = [String::new()];
     let namespaces = if namespaces.is_empty() { &all[..] } else { namespaces };
     for namespace in namespaces {
-        let watch = |resource: &str| Watch {
+        let watch_with = |health: WatchHealth| Watch {
             client: clients.watches.clone(),
             namespace: namespace.clone(),
-            health: health.watch(resource, namespace),
+            health,
             meshes: meshes.clone(),
             triggers: triggers.clone(),
         };
+        let watch = |resource: &str| watch_with(health.watch(resource, namespace));
+        // The definition may be missing for a while after an upgrade.
+        let of_tenants = watch_with(health.optional_watch("pulsetenants", namespace));
+        let due = Arc::clone(tenants);
+        tasks.spawn(format!("watch-pulsetenants-{namespace}"), async move {
+            of_tenants.run_tenants(due).await;
+            Ok(())
+        });
         let of_meshes = watch("pulsemeshes");
         tasks.spawn(format!("watch-pulsemeshes-{namespace}"), async move {
             of_meshes.run_meshes().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::{DeserializeGuard, ObjectMeta};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use pulsemesh_crds::status::MeshStatus;
 use pulsemesh_crds::{DeletionPolicy, PulseMesh};
 use serde_json::json;
@@ -93,6 +93,7 @@ impl<N: Nodes> Worker<N> {
         turn: LookTurn<'a>,
         look: &Look<'_>,
     ) -> Result<Next, ReconcileError> {
+        self.hear_of_tenants(&mesh);
         let is_going = mesh.metadata.deletion_timestamp.is_some();
         let seen = self.in_turn(Box::pin(self.see(mesh))).await?;
         if is_going {
@@ -116,6 +117,16 @@ impl<N: Nodes> Worker<N> {
             return Err(ReconcileError::Incomplete(work.undone.join("; ")));
         }
         Ok(Next::In(self.next_look(&seen, &work)))
+    }
+
+    /// Has the tenants of the mesh looked at, which is not waited for.
+    fn hear_of_tenants(&self, mesh: &PulseMesh) {
+        let (namespace, name) = (mesh.namespace().unwrap_or_default(), mesh.name_any());
+        if mesh.spec.ingest.tenants.required {
+            self.tenants.mark(&namespace, &name);
+        } else {
+            self.tenants.mark_if_named(&namespace, &name);
+        }
     }
 
     /// Reads all of a mesh but what nodes say.

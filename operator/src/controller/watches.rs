@@ -12,7 +12,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
-use pulsemesh_crds::PulseMesh;
+use pulsemesh_crds::{PulseMesh, PulseTenant};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use crate::health::WatchHealth;
 use crate::mesh::names::MANAGER;
 use crate::mesh::object::Kind;
+use crate::tenants::queue::Due;
 
 /// After the first failure of a watch, and at most; doubled from one to the other.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -156,6 +157,26 @@ impl Watch {
             Event::Apply(object) | Event::Delete(object) => mesh_of(&object).into_iter().collect(),
         };
         self.follow(&api, config, handle).await;
+    }
+
+    /// Watches tenants until the queue is gone.
+    pub(super) async fn run_tenants(self, due: Arc<Due>) {
+        let resource = ApiResource::erase::<PulseTenant>(&());
+        let api: Api<DynamicObject> = match self.namespace.as_str() {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        let handle = |event: Event<DynamicObject>| match event {
+            Event::Init => Vec::new(),
+            // What has gone while nobody watched can't be known.
+            Event::InitDone => self.meshes.within(&self.namespace),
+            Event::InitApply(tenant) | Event::Apply(tenant) | Event::Delete(tenant) => {
+                let mesh = tenant.data.pointer("/spec/mesh").and_then(|mesh| mesh.as_str());
+                due.mark_named(&tenant.namespace().unwrap_or_default(), mesh.unwrap_or_default());
+                Vec::new()
+            }
+        };
+        self.follow(&api, watcher::Config::default().any_semantic(), handle).await;
     }
 
     /// Triggers what `handle` says. Begins the watch anew after each failure, so that what it

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::mesh::validate::Defaults;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::tenants::queue::Due;
 
 /// After the first failure of a mesh, and at most; doubled from one to the other.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -107,6 +108,8 @@ pub(super) struct Worker<N> {
     pub(super) failures: Failures,
     pub(super) turns: Turns,
     pub(super) under_way: UnderWay,
+    /// Hears which meshes' tenants may have to be looked at.
+    pub(super) tenants: Arc<Due>,
 }
 
 /// Failures in a row, by namespace and name; a mesh that is well has none, so there are at most
@@ -183,6 +186,7 @@ impl<N: Nodes> Worker<N> {
     pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.failures.clear(&(namespace.to_owned(), name.to_owned()));
         self.metrics.forget_mesh(namespace, name);
+        self.tenants.mark_if_named(namespace, name);
     }
 
     /// Another process acts now.
@@ -193,13 +197,13 @@ impl<N: Nodes> Worker<N> {
 }
 
 /// After how many failures before, with a chance of 0 to 1.
-fn pause(before: u32, chance: f64) -> Duration {
+pub(crate) fn pause(before: u32, chance: f64) -> Duration {
     let pause = BACKOFF_MIN * 2u32.pow(before.min(DOUBLINGS_MAX));
     pause.min(BACKOFF_MAX).mul_f64(1.0 + chance * JITTER)
 }
 
 /// An error with its causes, which its own text leaves out.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

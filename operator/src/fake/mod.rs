@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) broken_write: Option<&'static str>,
     /// Whether nothing new is made any more, because the namespace is being deleted.
     pub(crate) namespace_ends: bool,
+    /// The plural of a kind that the cluster does not know.
+    pub(crate) unknown: Option<&'static str>,
     /// The plural whose watches always fail.
     pub(crate) broken_watch: Option<&'static str>,
 }
@@ -225,6 +227,10 @@ impl FakeApi {
     }
 
     async fn read(&self, target: &Target, query: &[(String, String)]) -> Response<Body> {
+        let unknown = self.faults.lock().unwrap_or_else(PoisonError::into_inner).unknown;
+        if unknown == Some(target.plural.as_str()) {
+            return respond(StatusCode::NOT_FOUND, &status(404, "NotFound", "no such kind"));
+        }
         let selector = find(query, "labelSelector").unwrap_or_default();
         if find(query, "watch") == Some("true") {
             let broken = self.faults.lock().unwrap_or_else(PoisonError::into_inner).broken_watch;

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::core::{DeserializeGuard, DynamicObject, TypeMeta};
-use kube::{Api, Client, Error};
+use kube::{Api, Client, Error, ResourceExt};
 use pulsemesh_crds::PulseMesh;
 use tokio::time::timeout;
 
@@ -59,11 +59,12 @@ pub async fn observe(
     let parameters = ListParams::default().labels(&names::all_of(&mesh.name));
     let pods: Api<Pod> = Api::namespaced(client.clone(), &mesh.namespace);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &mesh.namespace);
-    let (objects, pods, claims, secrets, growable_classes) = tokio::try_join!(
+    let (objects, pods, claims, secrets, tenants, growable_classes) = tokio::try_join!(
         objects(client, mesh, &parameters, &optional_kinds),
         pods.list(&parameters),
         claims.list(&parameters),
         secrets(client, mesh, plan),
+        tenants(client, mesh, plan),
         async {
             let has_claims = plan.is_some_and(|plan| plan.ingest.claim.is_some());
             if managed.is_none() && !has_claims {
@@ -77,6 +78,7 @@ pub async fn observe(
         pods: pods.items,
         claims: claims.items,
         secrets,
+        tenants,
         optional_kinds,
         growable_classes,
         views: BTreeMap::new(),
@@ -121,6 +123,8 @@ async fn secrets(
     let Some(plan) = plan else { return Ok(BTreeMap::new()) };
     let mut wanted: BTreeSet<String> =
         plan.ingest.mounts.iter().map(|mount| mount.secret.clone()).collect();
+    // It is large, and only how many it names is asked for.
+    wanted.remove(&names::tenants(&mesh.name));
     if matches!(plan.store, StorePlan::Managed(_)) {
         wanted.insert(names::credentials(&mesh.name));
     }
@@ -134,6 +138,20 @@ async fn secrets(
         }
     });
     stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await
+}
+
+/// How many tenants the file that pods mount has.
+async fn tenants(
+    client: &Client,
+    mesh: &Identity,
+    plan: Option<&Plan>,
+) -> kube::Result<Option<i32>> {
+    if !plan.is_some_and(|plan| plan.ingest.access.by_tenants) {
+        return Ok(None);
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), &mesh.namespace);
+    let secret = api.get_metadata_opt(&names::tenants(&mesh.name)).await?;
+    Ok(secret.and_then(|secret| secret.annotations().get(names::TENANT_COUNT)?.parse().ok()))
 }
 
 /// Storage classes whose claims can grow; `None` where they may not be read.

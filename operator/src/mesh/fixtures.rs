@@ -49,7 +49,9 @@ pub(crate) fn examples() -> Vec<(String, PulseMesh)> {
         .into_iter()
         .map(|path| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            (name, mesh(&std::fs::read_to_string(path).expect("an example")))
+            let text = std::fs::read_to_string(path).expect("an example");
+            // Its tenants come behind the mesh.
+            (name, mesh(text.split("\n---\n").next().unwrap_or_default()))
         })
         .collect()
 }

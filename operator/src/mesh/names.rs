@@ -38,6 +38,24 @@ pub const CLAIM: &str = "pulsemesh.io/claim";
 /// The name of the claim template of a store's StatefulSet.
 pub const STORE_CLAIM: &str = "data";
 
+/// The file of tenants in its Secret.
+pub const TENANTS_FILE: &str = "tenants.yaml";
+/// On the Secret with the file of tenants: how many are in it.
+pub const TENANT_COUNT: &str = "pulsemesh.io/tenants";
+/// Label of the Secret of a key: whose it is.
+pub const TENANT: &str = "pulsemesh.io/tenant";
+/// Label of the Secret of a key: the key's name.
+pub const TENANT_KEY: &str = "pulsemesh.io/key";
+/// On the Secret of a key: its hash, so that nobody has to read the key itself.
+pub const KEY_HASH: &str = "pulsemesh.io/sha256";
+/// On the Secret of a key: the URL in it.
+pub const KEY_URL: &str = "pulsemesh.io/url";
+/// On the Secret of a key, set by a person: replace the key, and let the former one be good for
+/// this time, such as `1h`.
+pub const ROTATE: &str = "pulsemesh.io/rotate";
+/// On the Secret of a key: the hash of the former key, and until when it is good.
+pub const FORMER_KEY: &str = "pulsemesh.io/former-key";
+
 /// The port of clients and the port of the platform, in every ingest pod.
 pub const HTTP_PORT: i32 = 8080;
 /// Metrics and probes of every ingest pod.
@@ -117,6 +135,16 @@ pub fn store_claim(pod: &str) -> String {
 /// The Secret of the login to a store that the operator runs: `username` and `password`.
 pub fn credentials(mesh: &str) -> String {
     format!("{mesh}-store-credentials")
+}
+
+/// The Secret with the file of tenants, which the pods of a mesh mount.
+pub fn tenants(mesh: &str) -> String {
+    format!("{mesh}-tenants")
+}
+
+/// The Secret of a tenant's key: `api-key` and `url`.
+pub fn tenant_key(tenant: &str, key: &str) -> String {
+    format!("{tenant}-{key}")
 }
 
 /// What selects the pods of a component; part of `labels`, and immutable in a workload.

@@ -21,6 +21,8 @@ pub struct Observed {
     /// For each Secret that the plan names, and for the credentials of a store that the operator
     /// runs: its keys, or `None` where there is no such Secret. Never a value.
     pub secrets: BTreeMap<String, Option<BTreeSet<String>>>,
+    /// How many tenants the file of tenants has; `None` where there is no file.
+    pub tenants: Option<i32>,
     /// Which optional kinds the cluster knows.
     pub optional_kinds: BTreeSet<Kind>,
     /// Storage classes whose claims can grow; `None` where the operator may not read them, or there

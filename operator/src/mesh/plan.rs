@@ -58,6 +58,8 @@ pub struct IngestPlan {
     pub settings: BTreeMap<String, toml::Value>,
     /// Secrets that are mounted.
     pub mounts: Vec<SecretMount>,
+    /// Who may use them, and how.
+    pub access: Access,
     /// How long a pod that is told to stop may drain.
     pub grace: Duration,
     /// How much of the grace passes before the process is told, for endpoints to go.
@@ -70,6 +72,22 @@ pub struct IngestPlan {
     pub pod: Pod,
     /// What a 202 promises, in words.
     pub promise: String,
+}
+
+/// Who may use the pods, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Only who has the key of a tenant.
+    pub by_tenants: bool,
+    /// With TLS alone.
+    pub encrypted: bool,
+}
+
+impl Access {
+    /// What URLs begin with.
+    pub fn scheme(self) -> &'static str {
+        if self.encrypted { "https" } else { "http" }
+    }
 }
 
 /// How many pods, or who chooses.

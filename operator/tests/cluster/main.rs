@@ -12,3 +12,4 @@ mod operator;
 mod owned;
 mod store;
 mod support;
+mod tenants;

@@ -9,6 +9,7 @@ mod memory;
 mod replay;
 mod report;
 mod sustained;
+mod tenants;
 mod throughput;
 mod times;
 
@@ -38,6 +39,8 @@ Cases:
   limits-fairness   latency of others while a tenant offers ten times its limit
   limits-shared     what three processes with one Redis let through of a limit in each minute
   replay            dead letters written again, against the same pulses from HTTP until stored
+  tenants-cost      one pulse a request with a key, a limit and an idempotency key, against without
+  tenants-many      ten thousand tenants: memory, and latency while they are read again
 
 Cases with --cassandra, on one real node:
   cassandra-write     from HTTP until stored, against the best loop that writes the same tables by
@@ -88,7 +91,7 @@ pub(crate) struct Options {
 type Case = fn(&mut Context) -> Result<Vec<Row>>;
 
 /// Every case by name, in the order in which they run.
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 13] = [
     ("single-memory", throughput::single_memory),
     ("single-durable", throughput::single_durable),
     ("ndjson-durable", throughput::ndjson_durable),
@@ -100,6 +103,8 @@ const CASES: [(&str, Case); 11] = [
     ("limits-fairness", limits::fairness),
     ("limits-shared", limits::shared),
     ("replay", replay::run),
+    ("tenants-cost", tenants::cost),
+    ("tenants-many", tenants::many),
 ];
 
 /// Builds what is measured, measures, prints; says whether every target was met. A smoke run

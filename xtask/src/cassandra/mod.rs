@@ -8,6 +8,7 @@ mod cql;
 mod jars;
 mod java;
 mod node;
+mod patient;
 mod process;
 mod settings;
 
@@ -24,6 +25,7 @@ use settings::Place;
 
 pub use certificates::TlsFiles;
 pub use node::Node;
+pub use patient::patient;
 pub use settings::ClusterSettings;
 
 /// The environment variable that names the folder of a running cluster to tests.

@@ -20,6 +20,11 @@ const CHARTS: [&str; 2] = ["charts/pulsemesh-operator", "charts/pulsemesh"];
 const WITH_DEFINITIONS: &str = CHARTS[0];
 /// As `pulsemesh-crds` writes it.
 const DEFINITION: &str = "crds/definitions/pulsemesh.io_pulsemeshes.yaml";
+/// All definitions, by what the templates of the charts call them.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("pulsemeshes", DEFINITION),
+    ("pulsetenants", "crds/definitions/pulsemesh.io_pulsetenants.yaml"),
+];
 
 /// A file that is made.
 struct File {
@@ -45,10 +50,13 @@ fn old(root: &Path) -> Result<Vec<File>> {
 }
 
 fn all(root: &Path) -> Result<Vec<File>> {
-    let definition = read(root, DEFINITION)?;
-    let path = format!("{WITH_DEFINITIONS}/templates/crd-pulsemeshes.yaml");
-    let mut files = vec![File { path, text: definition::template(&definition)? }];
-    let definition = serde_saphyr::from_str(&definition).context("read the definition")?;
+    let mut files = Vec::new();
+    for (name, path) in DEFINITIONS {
+        let text = definition::template(&read(root, path)?)?;
+        files.push(File { path: format!("{WITH_DEFINITIONS}/templates/crd-{name}.yaml"), text });
+    }
+    let definition =
+        serde_saphyr::from_str(&read(root, DEFINITION)?).context("read the definition")?;
     for chart in CHARTS {
         files.extend(of_chart(root, chart, &definition)?);
     }

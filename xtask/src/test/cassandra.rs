@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result};
 
-use super::WHOLE;
 use super::step::Step;
+use super::{WHOLE, again};
 
 /// What every test may rely on: a password, TLS with certificates of clients, and a value that
 /// is refused for its size. Not at 127.0.0.1, where one that was started by hand may be.
@@ -25,7 +25,7 @@ pub(super) fn step(word: &str) -> Result<Step> {
     let script = format!(
         "'{cargo}' test {WHOLE} --lib --test cassandra --example refusing --no-run \
            --quiet || exit 1\n\
-         exec \"$1\" cassandra {CLUSTER} -- /bin/sh -c \"$2\"\n",
+         exec \"$1\" cassandra {CLUSTER} -- /bin/sh -c \"$2\" sh \"$1\"\n",
         cargo = env!("CARGO")
     );
     let mut step = Step::program("cassandra", "/bin/sh", "-c").within(40);
@@ -35,14 +35,14 @@ pub(super) fn step(word: &str) -> Result<Step> {
 
 /// Tests of both kinds are run though one fails.
 fn commands(word: &str) -> String {
-    let cargo = env!("CARGO");
+    let again = again::arguments(&format!("'{}' test", env!("CARGO")));
     // No test's name holds a quote.
     let word = word.replace('\'', "");
     format!(
         "failed=0\n\
-         '{cargo}' test {WHOLE} --no-fail-fast --test cassandra -- \
+         \"$1\" {again} {WHOLE} --no-fail-fast --test cassandra -- \
            --ignored --test-threads=1 '{word}' || failed=1\n\
-         '{cargo}' test {WHOLE} --no-fail-fast --lib -- \
+         \"$1\" {again} {WHOLE} --no-fail-fast --lib -- \
            --ignored --test-threads=1 'cassandra::{word}' || failed=1\n\
          exit $failed\n"
     )

@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result};
 
-use super::WHOLE;
 use super::step::Step;
+use super::{WHOLE, again};
 
 /// Not where a person's own cluster is.
 const DIR: &str = "/var/tmp/pulsemesh-test";
@@ -34,6 +34,7 @@ pub(super) fn step(words: &[&str], skipped: &[&str]) -> Result<Step> {
 /// What is missing is told before anything is built.
 fn script(words: &[&str], skipped: &[&str]) -> String {
     let cargo = env!("CARGO");
+    let again = again::arguments(&format!("'{cargo}' test"));
     // No test's name holds a quote.
     let quoted = |word: &&str| format!(" '{}'", word.replace('\'', ""));
     let words: String = words.iter().map(quoted).collect();
@@ -46,7 +47,7 @@ fn script(words: &[&str], skipped: &[&str]) -> String {
          \"$1\" images --for-tests --profile ci --out {IMAGES}\n\
          load=$(for file in {IMAGES}/*.tar; do printf ' --load %s' \"$file\"; done)\n\
          exec \"$1\" cluster --dir {DIR} run $load -- \
-           '{cargo}' test {WHOLE} --offline --test cluster -- \
+           \"$1\" {again} {WHOLE} --offline --test cluster -- \
            --ignored --test-threads=1 --nocapture{skipped}{words}\n"
     )
 }

@@ -2,6 +2,7 @@
 //! wait for each other; others run beside them. A failed step stops nothing but what builds on
 //! it, so that one run shows all that is wrong.
 
+pub(crate) mod again;
 mod cassandra;
 mod charts;
 mod cluster;
@@ -65,11 +66,11 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         // The long compilation, and beside it what compiles little.
         vec![vec![build()], vec![format(), tidy()?, deny::step(), cluster::programs()?]],
         // Clippy checks in a folder of its own: it waits for no lock while tests run.
-        vec![vec![tests("", options.long), charts::step()], vec![clippy()]],
+        vec![vec![tests("", options.long)?, charts::step()], vec![clippy()]],
         // What measures time or kills under load has the machine for itself.
         vec![[examples(root)?, vec![crash(options.long), bench(options.long)?]].concat()],
         vec![vec![
-            redis::step(""),
+            redis::step("", options.long)?,
             database_tests("", options.long)?,
             bench_cassandra(options.long)?,
         ]],
@@ -82,7 +83,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
         return Ok(vec![vec![vec![database_tests(word, options.long)?]]]);
     }
     if let Some(word) = filter.strip_prefix("redis::") {
-        return Ok(vec![vec![vec![redis::step(word)]]]);
+        return Ok(vec![vec![vec![redis::step(word, options.long)?]]]);
     }
     if let Some(word) = filter.strip_prefix("cluster::") {
         return Ok(vec![vec![vec![cluster_tests(&[word], &[], options.long)?]]]);
@@ -92,7 +93,7 @@ fn phases(root: &Path, options: &Options) -> Result<Vec<Vec<Lane>>> {
     }
     let steps: Lane = all.into_iter().flatten().flatten().collect();
     let named: Lane = steps.into_iter().filter(|step| step.name == filter).collect();
-    Ok(vec![vec![if named.is_empty() { vec![tests(filter, options.long)] } else { named }]])
+    Ok(vec![vec![if named.is_empty() { vec![tests(filter, options.long)?] } else { named }]])
 }
 
 fn without_cluster(phases: Vec<Vec<Lane>>) -> Vec<Vec<Lane>> {
@@ -118,11 +119,18 @@ fn build() -> Step {
     Step::cargo("build", &format!("build {WHOLE} --bins --examples --tests --quiet"))
 }
 
-fn tests(filter: &str, long: bool) -> Step {
-    let mut step = Step::cargo("tests", &format!("test {WHOLE} --no-fail-fast"));
+fn tests(filter: &str, long: bool) -> Result<Step> {
+    let mut step = cargo_test("tests", "--no-fail-fast")?;
     step.arguments.extend((!filter.is_empty()).then(|| filter.to_owned()));
     // Of each store; without, as many as every gate can wait for.
-    if long { step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000) } else { step }
+    Ok(if long { step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000) } else { step })
+}
+
+/// Tests of the whole project, each of which has a second chance.
+fn cargo_test(name: &'static str, arguments: &str) -> Result<Step> {
+    let own = std::env::current_exe().context("find this program")?;
+    let command = format!("{} test {WHOLE} {arguments}", env!("CARGO"));
+    Ok(Step::program(name, &own.display().to_string(), &again::arguments(&command)))
 }
 
 fn crash(long: bool) -> Step {
@@ -225,7 +233,8 @@ fn report(outcomes: &[Outcome], started: Instant, skipped: usize) -> Result<bool
         outcomes.iter().filter(|outcome| !outcome.passed).map(|outcome| outcome.name).collect();
     let mut out = io::stdout().lock();
     let [passed, broken, left_out] = tests;
-    writeln!(out, "\ntests: {passed} passed, {broken} failed, {left_out} ignored")?;
+    let flaky: usize = outcomes.iter().map(Outcome::flaky).sum();
+    writeln!(out, "\ntests: {passed} passed, {broken} failed, {left_out} ignored, {flaky} flaky")?;
     writeln!(out, "steps: {:.0} s in all", started.elapsed().as_secs_f64())?;
     for name in &failed {
         writeln!(out, "failed: {name}")?;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::again::FLAKY;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -127,8 +128,8 @@ pub(super) struct Outcome {
 impl Outcome {
     /// The lines of a passed step that are worth a look.
     pub(super) fn summary(&self) -> Vec<&str> {
-        const TELLING: [&str; 6] =
-            ["test result:", "crash rounds:", "after ", "NOT CHECKED", "skipped:", "| "];
+        const TELLING: [&str; 7] =
+            ["test result:", "crash rounds:", "after ", "NOT CHECKED", "skipped:", "| ", FLAKY];
         let lines = self.output.lines().map(str::trim);
         lines.filter(|line| TELLING.iter().any(|start| line.starts_with(start))).collect()
     }
@@ -144,7 +145,14 @@ impl Outcome {
                 *total += number.unwrap_or_default();
             }
         }
-        sum
+        // They failed once, and were counted again among those that passed.
+        let [passed, failed, ignored] = sum;
+        [passed, failed.saturating_sub(self.flaky() as u64), ignored]
+    }
+
+    /// How many tests passed only when they were run again.
+    pub(super) fn flaky(&self) -> usize {
+        self.output.lines().filter(|line| line.starts_with(FLAKY)).count()
     }
 }
 
@@ -188,5 +196,8 @@ mod tests {
             Outcome { name: "x", passed: true, output: output.into(), took: Duration::ZERO };
         assert_eq!(outcome.tests(), [15, 2, 1]);
         assert_eq!(outcome.summary().len(), 2);
+        let output = format!("{output}{FLAKY}x::y passed only when it was run again, alone\n");
+        let outcome = Outcome { output, ..outcome };
+        assert_eq!((outcome.tests(), outcome.flaky()), ([15, 1, 1], 1));
     }
 }

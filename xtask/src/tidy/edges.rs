@@ -12,6 +12,9 @@ use super::Finding;
 /// it is written here, and in ARCHITECTURE.md, or it does not exist.
 const ALLOWED: &[(&str, &str, Use)] = &[
     ("pulsemesh-ingest", "pulsemesh-runtime", Use::Build),
+    // The words of errors, and the keys and the file of tenants; nothing of the server.
+    ("pulsemesh-cli", "pulsemesh-ingest", Use::Build),
+    ("pulsemesh-cli", "pulsemesh-runtime", Use::Build),
     ("pulsemesh-operator", "pulsemesh-crds", Use::Build),
     ("pulsemesh-operator", "pulsemesh-runtime", Use::Build),
     // Rendered settings are read by the loader of the program that they are for.
@@ -19,6 +22,7 @@ const ALLOWED: &[(&str, &str, Use)] = &[
     ("pulsemesh-operator", "xtask", Use::Tests),
     // The black-box tests drive the binary with the load generator and the process guard.
     ("pulsemesh-ingest", "xtask", Use::Tests),
+    ("pulsemesh-cli", "xtask", Use::Tests),
 ];
 
 /// What a dependency is for.

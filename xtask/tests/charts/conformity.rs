@@ -65,7 +65,7 @@ fn kind_of(manifest: Value) -> (String, String) {
 fn write_schemas(folder: &Path, kinds: &BTreeSet<(String, String)>) {
     let swagger = swagger();
     for (api_version, kind) in kinds.iter().filter(|(_, kind)| kind != FOREIGN) {
-        let own = (kind == "PulseMesh").then(own_schema);
+        let own = matches!(kind.as_str(), "PulseMesh" | "PulseTenant").then(|| own_schema(kind));
         let schema = own.or_else(|| openapi::of_kind(&swagger, api_version, kind));
         let schema = schema.expect("a kind of this Kubernetes or our own");
         let group = api_version.split('/').next().unwrap_or_default();
@@ -75,8 +75,9 @@ fn write_schemas(folder: &Path, kinds: &BTreeSet<(String, String)>) {
     }
 }
 
-fn own_schema() -> Value {
-    let path = "../crds/definitions/pulsemesh.io_pulsemeshes.yaml";
+fn own_schema(kind: &str) -> Value {
+    let plural = if kind == "PulseMesh" { "pulsemeshes" } else { "pulsetenants" };
+    let path = format!("../crds/definitions/pulsemesh.io_{plural}.yaml");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let definition = parse(&std::fs::read_to_string(path).expect("the definition"));
     let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();

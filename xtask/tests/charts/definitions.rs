@@ -26,7 +26,10 @@ fn they_are_those_of_the_api_and_helm_keeps_them() {
         let text = std::fs::read_to_string(entry.expect("a file").path()).expect("text");
         committed.push(parse(&text));
     }
+    let by_name = |one: &Value| one["metadata"]["name"].to_string();
+    committed.sort_by_key(by_name);
     let mut rendered = definitions(&helm, "default.yaml");
+    rendered.sort_by_key(by_name);
     for definition in &mut rendered {
         let keep = json!({"helm.sh/resource-policy": "keep"});
         assert_eq!(definition["metadata"]["annotations"], keep);

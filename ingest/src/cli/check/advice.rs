@@ -100,6 +100,9 @@ fn by_code(code: Code) -> &'static str {
         Code::Overloaded => "more is in flight than --connections-max or --bytes-in-flight allow",
         Code::BufferFull => "the store is behind: raise --buffer-size, or ask for ?ack=durable",
         Code::ReservationsFull => "raise --idempotency-keys-max, or shorten --idempotency-window",
+        Code::IdempotencyUnavailable => {
+            "what --idempotency names is down: ask /readyz?verbose of the admin listener"
+        }
         Code::AckNotAvailable => "ask for a lower level, or raise --ack-max",
         Code::NotStoredInTime | Code::StoreUnavailable => {
             "the store is down or slow: ask /readyz?verbose of the admin listener"

@@ -10,14 +10,14 @@ const GOOD: &str = r#"{"service":"s"}"#;
 /// What each event is: `ok` or its code, with its bytes.
 fn events(format: Format, body: &[u8]) -> (Vec<(&'static str, String)>, bool) {
     let mut decoder = Decoder::new(Shape::Pulse, format, body);
-    let events = decoder
-        .by_ref()
-        .map(|decoded| {
-            let outcome = decoded.pulse.map_or_else(|reject| reject.code.as_str(), |_| "ok");
-            (outcome, String::from_utf8_lossy(decoded.raw).into_owned())
-        })
-        .collect();
+    let (mut events, mut alone) = (Vec::new(), false);
+    while let Some(decoded) = decoder.next() {
+        let outcome = decoded.pulse.map_or_else(|reject| reject.code.as_str(), |_| "ok");
+        events.push((outcome, String::from_utf8_lossy(decoded.raw).into_owned()));
+        alone |= decoder.is_alone();
+    }
     assert!(decoder.next().is_none(), "it stays ended");
+    assert_eq!(alone, decoder.is_single(), "it is known behind the first event");
     (events, decoder.is_single())
 }
 

@@ -220,6 +220,7 @@ proptest! {
             kind: &texts[2],
             key: Some(&texts[3]),
             body_hash: Some(4),
+            refused: None,
             raw: &noise,
         };
         let mut bytes = Vec::new();

@@ -51,6 +51,7 @@ pub(super) fn put_frame(frames: &mut Vec<u8>, ids: impl IntoIterator<Item = u128
             kind: "pulse",
             key: None,
             body_hash: None,
+            refused: None,
             raw,
         });
     }

@@ -134,6 +134,7 @@ impl Logged {
             kind: "order",
             key: self.key.as_deref(),
             body_hash: Some(self.fixed.body_hash),
+            refused: None,
             raw: b"{}",
         };
         Record { seq, envelope, entry }

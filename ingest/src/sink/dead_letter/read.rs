@@ -14,6 +14,8 @@ use super::{DeadLetters, Filter, Held, Letter, LetterPlace, SEGMENT_READ_BYTES_M
 
 /// Segments that one call looks through: about 64 MiB, a tenth of a second.
 const SEGMENTS_A_CALL_MAX: usize = 8;
+/// Letters of one pulse that are given at once: one for each sink, and those of a crash.
+const LETTERS_OF_PULSE_MAX: usize = 16;
 
 /// Letters and where to go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +97,32 @@ impl DeadLetters {
         after: Option<LetterPlace>,
         limit: usize,
     ) -> io::Result<LetterPage> {
+        self.page_of((&filter.tenant, &|letter| filter.fits(letter)), after, limit)
+    }
+
+    /// The letters of a tenant's pulse, the newest first, behind `after`.
+    pub(crate) fn of_pulse(
+        &self,
+        tenant: &str,
+        pulse: Uuid,
+        after: Option<LetterPlace>,
+    ) -> io::Result<LetterPage> {
+        if self.len_of(tenant) == 0 {
+            return Ok(LetterPage::default());
+        }
+        let fits = |letter: &Letter| {
+            letter.tenant == tenant
+                && letter.record().is_some_and(|record| record.entry.id == pulse)
+        };
+        self.page_of((tenant, &fits), after, LETTERS_OF_PULSE_MAX)
+    }
+
+    fn page_of(
+        &self,
+        (tenant, fits): (&str, &dyn Fn(&Letter) -> bool),
+        after: Option<LetterPlace>,
+        limit: usize,
+    ) -> io::Result<LetterPage> {
         let segments = self.segments(|number| after.is_none_or(|after| number <= after.segment));
         let mut page = LetterPage::default();
         for (looked_through, number) in segments.into_iter().rev().enumerate() {
@@ -110,8 +138,8 @@ impl DeadLetters {
                     continue;
                 }
                 let Some(letter) = snapshot.letter(offset, body) else { continue };
-                page.looked_at += u64::from(letter.tenant == filter.tenant);
-                if !filter.fits(&letter) {
+                page.looked_at += u64::from(letter.tenant == tenant);
+                if !fits(&letter) {
                     continue;
                 }
                 if page.letters.len() == limit {

@@ -144,6 +144,11 @@ impl Board {
         self.lock(sink).finished.low()
     }
 
+    /// Whether a sink has finished a number.
+    pub(crate) fn has_finished(&self, sink: usize, seq: u64) -> bool {
+        self.lock(sink).finished.contains(seq)
+    }
+
     /// How many numbers a sink has not finished.
     pub(crate) fn unfinished(&self, sink: usize) -> u64 {
         let end = self.source.end_seq();

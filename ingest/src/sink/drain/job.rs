@@ -129,7 +129,7 @@ impl Job {
     }
 
     async fn write_all(&self) -> Result<(), Abandoned> {
-        let piece = Piece { batch: self.batch.clone(), history: History::default() };
+        let piece = Piece { batch: self.divert().await, history: History::default() };
         let mut pieces = VecDeque::from([piece]);
         let mut alone = Vec::new();
         // Rewritten to see whether the sink still works, when nothing else is left to write.
@@ -315,7 +315,7 @@ impl Job {
     }
 
     /// Keeps letters, however long that takes; only then are their pulses finished.
-    async fn bury(&self, letters: Vec<Letter>) {
+    pub(super) async fn bury(&self, letters: Vec<Letter>) {
         let drain = &*self.drain;
         let board = match &self.ends {
             Ends::Board(board) => board,
@@ -348,13 +348,33 @@ impl Job {
     }
 
     fn letter(&self, piece: &Piece, index: usize, code: &str, message: &str) -> Letter {
-        let seq = piece.batch.row_refs().get(index).map_or(0, |row| row.seq);
-        // A row that can't be read again has no bytes to keep; that it was here is kept.
-        let record = piece.batch.row(index);
         let History { attempts, first_at_us, last } = piece.history.clone();
-        let (log, stage) = match &self.ends {
-            Ends::Board(board) => (board.source.id(), "write"),
-            Ends::Replay(tried) => (tried.log, "replay"),
+        let stage = match &self.ends {
+            Ends::Board(_) => "write",
+            Ends::Replay(_) => "replay",
+        };
+        Letter {
+            attempts,
+            first_at_us,
+            last_at_us: last.back().map_or(first_at_us, |attempt| attempt.at_us),
+            history: last.into(),
+            ..self.letter_of((&piece.batch, index), (code, stage), message)
+        }
+    }
+
+    /// A letter of a row that has not been tried.
+    pub(super) fn letter_of(
+        &self,
+        (batch, index): (&Batch, usize),
+        (code, stage): (&str, &str),
+        message: &str,
+    ) -> Letter {
+        let seq = batch.row_refs().get(index).map_or(0, |row| row.seq);
+        // A row that can't be read again has no bytes to keep; that it was here is kept.
+        let record = batch.row(index);
+        let log = match &self.ends {
+            Ends::Board(board) => board.source.id(),
+            Ends::Replay(tried) => tried.log,
         };
         Letter {
             tenant: record.map_or_else(String::new, |record| record.envelope.tenant.to_owned()),
@@ -365,10 +385,10 @@ impl Job {
             code: code.to_owned(),
             stage: stage.to_owned(),
             message: shortened(message),
-            attempts,
-            first_at_us,
-            last_at_us: last.back().map_or(first_at_us, |attempt| attempt.at_us),
-            history: last.into(),
+            attempts: 0,
+            first_at_us: 0,
+            last_at_us: 0,
+            history: Vec::new(),
             frame: record.map_or_else(Vec::new, |record| Letter::frame_of(&record)),
         }
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod board;
+mod divert;
 pub(crate) mod job;
 mod keeper;
 mod lane;
@@ -16,6 +17,7 @@ mod start;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod view;
+mod whereabouts;
 mod window;
 #[cfg(test)]
 mod window_tests;
@@ -41,6 +43,7 @@ pub use keeper::BeforeForget;
 pub use ledger::SinkLedger;
 pub use settings::{DrainSettings, Need, RetrySettings, SinkRegistration, StartError};
 pub use start::DrainParts;
+pub use whereabouts::{Looked, Underway, Whereabouts};
 
 /// The least time that is kept for the last cursors when the drains stop.
 const CURSORS_SHARE: u32 = 4;
@@ -207,6 +210,11 @@ impl Drains {
     /// The dead letters of all sinks.
     pub fn dead_letters(&self) -> &Arc<DeadLetters> {
         &self.letters
+    }
+
+    /// Who knows where pulses are that are on their way.
+    pub fn whereabouts(&self) -> Whereabouts {
+        Whereabouts::new(Arc::clone(&self.view))
     }
 
     /// What is done with the dead letters.

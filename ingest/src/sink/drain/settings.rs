@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::sink::{Sink, dead_letter};
+use crate::tenant::Tenants;
 
 pub use super::backoff::RetrySettings;
 
@@ -52,6 +53,9 @@ pub struct DrainSettings {
     pub retry: RetrySettings,
     /// Required sinks that may be missing though pulses wait for them; these are given up.
     pub forget: Vec<String>,
+    /// Whose schemas judge what they refused once, when it is replayed. Without any it is refused
+    /// for good.
+    pub tenants: Option<Arc<Tenants>>,
 }
 
 impl Default for DrainSettings {
@@ -64,6 +68,7 @@ impl Default for DrainSettings {
             dead_letter_bytes_max: 256 * 1024 * 1024,
             retry: RetrySettings::default(),
             forget: Vec::new(),
+            tenants: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::metrics::{LeftLabels, Level, SinkLabels, SinkMetrics, WriteLabels};
 use crate::sink::bell::Bell;
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::{Sink, SinkError};
+use crate::tenant::Tenants;
 
 use super::backoff::Backoff;
 use super::{DrainSettings, Need, SinkRegistration};
@@ -29,6 +30,8 @@ pub(crate) struct SinkDrain {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) settings: DrainSettings,
     pub(crate) letters: Arc<DeadLetters>,
+    /// Whose schemas judge refused pulses that are replayed.
+    pub(crate) tenants: Option<Arc<Tenants>>,
     pub(crate) backoff: Backoff,
     pub(crate) permits: Semaphore,
     /// Successful writes; a row's failures count while this grows.
@@ -60,6 +63,7 @@ impl SinkDrain {
             sink,
             settings: settings.clone(),
             letters,
+            tenants: settings.tenants.clone(),
             backoff: Backoff::new(&settings.retry),
             permits: Semaphore::new(settings.workers.max(1)),
             successes: AtomicU64::new(0),

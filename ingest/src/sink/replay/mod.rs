@@ -5,6 +5,7 @@
 mod audit;
 mod job;
 mod piece;
+mod recent;
 mod runner;
 mod shared;
 mod shown;
@@ -26,7 +27,7 @@ use crate::clock::now_us;
 use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
-    DeadLetters, Fate, Filter, Group, Leaving, LetterPage, LetterPlace, OpenError, Settled,
+    DeadLetters, Fate, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
     SharedError, SharedLetters,
 };
 use crate::sink::drain::job::Tried;
@@ -34,9 +35,11 @@ use crate::sink::drain::view::View;
 
 use audit::{Audit, Line};
 use job::SharedPart;
+use recent::Recent;
 use table::Table;
 
 pub use job::{Counts, Order, Phase, Replay};
+pub use recent::Replayed;
 pub use shown::{Behind, Listing, Shown, ShownGroup};
 
 /// Why something was not done with letters or replays.
@@ -108,6 +111,7 @@ struct Desk {
     /// Rung when a replay has changed.
     changed: Notify,
     stopping: AtomicBool,
+    recent: Recent,
 }
 
 impl Replays {
@@ -124,6 +128,7 @@ impl Replays {
             due: Notify::new(),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
+            recent: Recent::default(),
         };
         Ok(Self { desk: Arc::new(desk), tasks: Arc::default() })
     }
@@ -169,6 +174,33 @@ impl Replays {
     /// When they can't be read.
     pub fn groups(&self, tenant: &str) -> io::Result<Vec<Group>> {
         self.desk.letters.groups(tenant)
+    }
+
+    /// The letters of a tenant's pulse, the newest first, behind `after`. Looks through a bounded
+    /// number, as [`Replays::page`] does.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn of_pulse(
+        &self,
+        tenant: &str,
+        pulse: Uuid,
+        after: Option<LetterPlace>,
+    ) -> io::Result<LetterPage> {
+        self.desk.letters.of_pulse(tenant, pulse, after)
+    }
+
+    /// The letters of a tenant's pulse that were replayed lately, since the process began.
+    pub fn replayed(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
+        self.desk.recent.of(tenant, pulse)
+    }
+
+    /// One letter.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn letter(&self, tenant: &str, id: Uuid) -> io::Result<Option<Held>> {
+        self.desk.find(tenant, id)
     }
 
     /// Gives a letter up. `edited`: because a mended pulse has taken its place.

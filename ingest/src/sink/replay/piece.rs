@@ -187,7 +187,11 @@ async fn settle(
         let gone: Vec<_> = gone.map(|settled| desk.shared_of(&settled.held)).collect();
         shared.remove(&gone).await.map_err(io::Error::other)?;
     }
+    let is_replayed = |settled: &&Settled| settled.fate == Fate::Leaves(Leaving::Replayed);
+    let replayed: Vec<_> =
+        settled.iter().filter(is_replayed).map(|settled| settled.held.clone()).collect();
     blocking(desk, move |desk| desk.letters.settle(&settled)).await?;
+    replayed.iter().for_each(|held| desk.recent.add(held));
     let expired = expired_total.min(taken);
     desk.count(&drain.name, Leaving::Expired, expired);
     desk.count(&drain.name, Leaving::Replayed, taken - expired);

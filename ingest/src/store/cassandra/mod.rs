@@ -22,6 +22,7 @@ mod reason;
 mod schema;
 pub mod settings;
 pub mod sharder;
+mod shared;
 mod statements;
 mod tls;
 mod write;
@@ -53,6 +54,7 @@ use pace::Pace;
 use read::Reader;
 use settings::CassandraSettings;
 use sharder::Sharder;
+pub use shared::SharedLink;
 use write::Writer;
 
 /// Between two times that counts are written: how late they may be.
@@ -120,6 +122,11 @@ impl CassandraStore {
             settings,
             log: Mutex::default(),
         }))
+    }
+
+    /// Its connection, for what processes share beside pulses.
+    pub fn shared_link(&self) -> SharedLink {
+        SharedLink::new(Arc::clone(&self.link), &self.settings.keyspace)
     }
 
     /// Says that this process writes; until the drain has told which log, nobody does.

@@ -260,6 +260,7 @@ impl Block {
                 kind: self.text(kind),
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw: self.columns.get(row.raw.clone())?,
             },
         })
@@ -305,6 +306,7 @@ mod tests {
                 kind,
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw,
             },
         }

@@ -123,6 +123,7 @@ fn put_frames(frames: &mut Vec<u8>, specs: &[Spec]) {
                 kind: &spec.kind,
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw: &spec.raw,
             });
         }

@@ -1,5 +1,6 @@
 //! Whole looks at a mesh: all objects, steady, after crashes, and to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -28,6 +29,7 @@ pub(super) fn worker<N: Nodes>(api: &FakeApi, nodes: N) -> Worker<N> {
         failures: Failures::default(),
         turns: Turns::new(2),
         under_way: UnderWay::default(),
+        tenants: Arc::default(),
     }
 }
 

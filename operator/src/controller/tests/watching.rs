@@ -104,6 +104,38 @@ async fn a_watch_that_fails_for_ever_holds_no_reconcile_up() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
+/// As after an upgrade that has not brought the definition yet.
+#[tokio::test]
+async fn a_definition_of_tenants_that_is_missing_holds_no_mesh_up_and_is_found_when_it_comes() {
+    let api = FakeApi::default();
+    let missing = Some("pulsetenants");
+    api.fail(Faults { unknown: missing, broken_watch: missing, ..Faults::default() });
+    let mut closed = external("demo");
+    closed["spec"]["ingest"] = json!({"tenants": {"required": true}});
+    api.put("pulsemeshes", closed);
+    let tenant = json!({
+        "apiVersion": "pulsemesh.io/v1alpha1", "kind": "PulseTenant",
+        "metadata": {"name": "team", "namespace": NAMESPACE, "uid": "uid-of-team"},
+        "spec": {"mesh": "demo", "keys": [{"name": "a", "kind": "both"}]},
+    });
+    api.put("pulsetenants", tenant);
+    let running = run(&api, &[]);
+    let has = |name: &str| api.object("secrets", NAMESPACE, name).is_some();
+    until("pods have a file to start with", || has("demo-tenants")).await;
+    until("it is looked at", || count(&running.metrics, "ok") > 0).await;
+    until("every other watch is up", || is_well(&running.health.readiness())).await;
+    assert!(is_well(&running.health.liveness()) && !has("team-a"));
+    api.fail(Faults::default());
+    until("its key is made", || has("team-a")).await;
+    let told = || {
+        let secret = api.object("secrets", NAMESPACE, "demo-tenants").expect("the file");
+        secret["metadata"]["annotations"][names::TENANT_COUNT] == "1"
+    };
+    until("it is in the file", told).await;
+    api.remove("pulsetenants", "team");
+    until("it is in the file no more", || !told()).await;
+}
+
 #[tokio::test]
 async fn only_the_listed_namespaces_are_looked_after_and_stopping_ends_the_work() {
     let api = FakeApi::default();

@@ -80,6 +80,11 @@ pub fn status(facts: &Facts<'_>) -> MeshStatus {
             ..replicas(&counted.ingest)
         }),
         store: counted.store.as_ref().map(replicas),
+        tenants: match plan {
+            Some(plan) if plan.ingest.access.by_tenants => facts.observed.tenants,
+            Some(_) => None,
+            None => former.tenants,
+        },
     }
 }
 
@@ -108,17 +113,24 @@ fn endpoints(facts: &Facts<'_>, plan: &Plan) -> Endpoints {
     let host = |service: String| {
         format!("{service}.{}.svc.{}", facts.namespace(), facts.defaults.cluster_domain)
     };
-    let url = format!("http://{}", host(names::ingest(facts.name())));
     let login = plan.ingest.mounts.iter().find(|mount| mount.volume == LOGIN_VOLUME);
     let is_managed = matches!(plan.store, StorePlan::Managed(_));
     Endpoints {
-        ingest: Some(match plan.ingest.service.port {
-            80 => url,
-            port => format!("{url}:{port}"),
-        }),
+        ingest: Some(url(facts.mesh, facts.defaults)),
         cql: is_managed.then(|| format!("{}:{CQL_PORT}", host(names::store(facts.name())))),
         credentials_secret: login.map(|mount| mount.secret.clone()),
     }
+}
+
+/// Where pulses of a mesh are posted.
+pub fn url(mesh: &PulseMesh, defaults: &Defaults) -> String {
+    let name = names::ingest(mesh.metadata.name.as_deref().unwrap_or_default());
+    let namespace = mesh.metadata.namespace.as_deref().unwrap_or_default();
+    let ingest = &mesh.spec.ingest;
+    let (scheme, usual) = if ingest.tls.is_some() { ("https", 443) } else { ("http", 80) };
+    let host = format!("{scheme}://{name}.{namespace}.svc.{}", defaults.cluster_domain);
+    let port = ingest.service.port;
+    if port == usual { host } else { format!("{host}:{port}") }
 }
 
 fn versions(plan: &Plan) -> Versions {

@@ -39,7 +39,23 @@ pub(super) fn told(facts: &Facts<'_>, counted: &AllCounted) -> Told {
         };
         return Told::no("StoreNotReady", with_troubles(facts, Component::Store, message));
     }
+    if let Some(message) = closed_to_all(facts) {
+        return Told::no("NoTenants", message);
+    }
     Told::yes("Accepting", both)
+}
+
+/// What to do where every request needs a key, and there is none.
+fn closed_to_all(facts: &Facts<'_>) -> Option<String> {
+    let by_tenants = facts.plan.is_ok_and(|plan| plan.ingest.access.by_tenants);
+    let none = by_tenants && facts.observed.tenants.unwrap_or_default() == 0;
+    none.then(|| {
+        format!(
+            "every request needs the key of a tenant, and no PulseTenant with a key names this \
+             mesh: make one with spec.mesh: {}, or set spec.ingest.tenants.required to false",
+            facts.name()
+        )
+    })
 }
 
 /// Whether enough nodes are up for a quorum of every row: as many of the ring may be down as a

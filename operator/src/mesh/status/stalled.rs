@@ -45,8 +45,8 @@ pub(super) fn told(facts: &Facts<'_>) -> Told {
 /// A Secret that pods need and that others make. One that was not looked for is not missing, nor
 /// is the operator's own, which it makes when it may.
 fn missing_secret(facts: &Facts<'_>, plan: &Plan) -> Option<String> {
-    let own = names::credentials(&plan.mesh.name);
-    let mounts = plan.ingest.mounts.iter().filter(|mount| mount.secret != own);
+    let own = [names::credentials(&plan.mesh.name), names::tenants(&plan.mesh.name)];
+    let mounts = plan.ingest.mounts.iter().filter(|mount| !own.contains(&mount.secret));
     let missing = mounts.filter_map(|mount| {
         let secret = &mount.secret;
         match facts.observed.secrets.get(secret)? {

@@ -15,7 +15,7 @@ use pulsemesh_runtime::units;
 
 use super::{Defaults, capacity, pod, promise};
 use crate::mesh::names::{ADMIN_PORT, HTTP_PORT};
-use crate::mesh::plan::{IngestPlan, Replicas, StorePlan};
+use crate::mesh::plan::{Access, IngestPlan, Replicas, SecretMount, StorePlan};
 
 /// Where a pod keeps its log.
 pub(in crate::mesh) const DATA_DIR: &str = "/var/lib/pulsemesh";
@@ -26,10 +26,10 @@ const GRACE_SECONDS: i64 = 600;
 /// waited for. A namespace that is deleted waits for half of the longest grace period in it.
 const GRACE_EMBEDDED_SECONDS: i64 = 30;
 
-/// Plans the pods; `settings` has what the store needs.
+/// Plans the pods; `settings` has what the store and access need.
 pub(super) fn plan(
     spec: &PulseMeshSpec,
-    store: &StoreRead,
+    (store, (access, mounts)): (&StoreRead, (Access, Vec<SecretMount>)),
     defaults: &Defaults,
     mut settings: Settings,
     problems: &mut Problems,
@@ -53,7 +53,8 @@ pub(super) fn plan(
         resources: resources(ingest, &settings, &store.plan, claim.is_some(), problems),
         promise: promise::promise(ingest.ack, overflow, claim.is_some(), &store.plan),
         settings: settings.into_values(),
-        mounts: store.mounts.clone(),
+        mounts: store.mounts.iter().cloned().chain(mounts).collect(),
+        access,
         service: ingest.service.clone(),
         pod: ingest.pod.clone(),
         replicas,

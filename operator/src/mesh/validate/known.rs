@@ -79,7 +79,10 @@ const LOGIN: By = Field("spec.store.external.cassandra.credentialsSecret");
 const TLS: By = Field("spec.store.external.cassandra.tls");
 const NO_MEMORY_STORE: By = Operator("it has no effect: no mesh keeps its rows in memory");
 const NO_FILES: By = Operator("it names a file, and no pod of a mesh has it");
-const NO_TENANTS: By = Operator("it has no effect: no mesh has tenants with limits yet");
+const BY_FILE: By = Operator("the operator divides limits by the pods that there are");
+const TENANTS: By = Field("spec.ingest.tenants");
+const SERVER_TLS: By = Field("spec.ingest.tls");
+const REDIS: By = Field("spec.ingest.redis");
 
 const fn known(name: &'static str, kind: Kind, default: &'static str, by: By) -> Known {
     Known { name, kind, default, by }
@@ -132,6 +135,8 @@ pub(super) const KNOWN: &[Known] = &[
     known("dead-letter-budget", Size(MIB, TIB), "256MiB", User),
     known("idempotency-window", Time(seconds(60), seconds(7 * 86_400)), "30m", User),
     known("idempotency-keys-max", Count(1_000, 1_000_000_000), "2000000", User),
+    known("idempotency", Word(&["local", "redis", "cassandra"]), "local", User),
+    known("idempotency-on-failure", Word(&["refuse", "local"]), "refuse", User),
     known("connections-max", Count(1, 1_000_000), "4096", User),
     known("streams-max", Count(1, 10_000), "128", User),
     known("body-bytes-max", Size(KIB, GIB), "8MiB", User),
@@ -140,14 +145,14 @@ pub(super) const KNOWN: &[Known] = &[
     known("header-timeout", CLIENT_TIME, "10s", User),
     known("body-timeout", CLIENT_TIME, "30s", User),
     known("idle-timeout", CLIENT_TIME, "75s", User),
-    known("redis-url", Text, "", NO_TENANTS),
-    known("redis-password-file", Text, "", NO_FILES),
-    known("redis-tls-ca-file", Text, "", NO_FILES),
-    known("limits-without-redis", Word(&["local", "refuse"]), "local", NO_TENANTS),
-    known("limits-divide-by", Count(1, 10_000), "1", NO_TENANTS),
-    known("tenants", Text, "", NO_FILES),
-    known("tls-cert", Text, "", NO_FILES),
-    known("tls-key", Text, "", NO_FILES),
+    known("redis-url", Text, "", REDIS),
+    known("redis-password-file", Text, "", REDIS),
+    known("redis-tls-ca-file", Text, "", REDIS),
+    known("limits-without-redis", Word(&["local", "refuse"]), "local", REDIS),
+    known("limits-divide-by", Count(1, 10_000), "1", BY_FILE),
+    known("tenants", Text, "", TENANTS),
+    known("tls-cert", Text, "", SERVER_TLS),
+    known("tls-key", Text, "", SERVER_TLS),
     known("tls-client-ca", Text, "", NO_FILES),
     known("stop-delay", Time(Duration::ZERO, seconds(3600)), "0s", GRACE),
     known("stop-drain", Switch, "false", GRACE),

@@ -1,6 +1,7 @@
 //! The spec becomes a plan: defaults that depend on other fields, texts that are parsed, and
 //! what the rules of the definition can't say. Pure.
 
+mod access;
 mod capacity;
 mod ingest;
 mod known;
@@ -66,7 +67,8 @@ pub fn validate(mesh: &PulseMesh, defaults: &Defaults) -> Result<Plan, Vec<Probl
         let path = if spec.store.scylla.is_some() { "scylla" } else { "cassandra" };
         pod::check(&managed.pod, &format!("spec.store.{path}.pod"), &mut problems);
     }
-    let ingest = ingest::plan(spec, &store, defaults, settings, &mut problems);
+    let access = access::read(&spec.ingest, &identity, &mut settings, &mut problems);
+    let ingest = ingest::plan(spec, (&store, access), defaults, settings, &mut problems);
     let problems = problems.into_all();
     if !problems.is_empty() {
         return Err(problems);

@@ -152,7 +152,7 @@ fn login(secret: String, settings: &mut Settings) -> SecretMount {
 }
 
 /// As the ingest reads it: a host with its port, an IPv6 address in brackets.
-fn check_node(text: &str) -> Result<(), String> {
+pub(super) fn check_node(text: &str) -> Result<(), String> {
     let no_port = || format!("has no port; write {text}:{}", names::CQL_PORT);
     let (host, port) = text.rsplit_once(':').ok_or_else(no_port)?;
     if !port.parse::<u16>().is_ok_and(|port| port != 0) {

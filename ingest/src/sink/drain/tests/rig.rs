@@ -273,6 +273,7 @@ pub(crate) fn frames(tenant: &str, ids: std::ops::Range<u128>) -> Vec<u8> {
                 kind: "pulse",
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw: id.to_string().as_bytes(),
             });
             if frame.is_full() {

@@ -83,7 +83,7 @@ fn serving(plan: &Plan) -> Container {
         ..ContainerPort::default()
     };
     Container {
-        ports: Some(vec![port("http", HTTP_PORT), port("admin", ADMIN_PORT)]),
+        ports: Some(vec![port(plan.ingest.access.scheme(), HTTP_PORT), port("admin", ADMIN_PORT)]),
         // Opening a log takes no longer for being full: two minutes are for a slow disk.
         startup_probe: Some(probe("/livez", 1, 120)),
         readiness_probe: Some(probe("/readyz", 2, 2)),

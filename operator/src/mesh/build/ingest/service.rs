@@ -22,7 +22,7 @@ pub(super) fn clients(plan: &Plan) -> Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some(kind.to_owned()),
-            ports: Some(vec![port("http", spec.port)]),
+            ports: Some(vec![port(plan.ingest.access.scheme(), spec.port)]),
             selector: Some(names::selector(&plan.mesh.name, Component::Ingest)),
             ..ServiceSpec::default()
         }),

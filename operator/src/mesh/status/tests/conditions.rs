@@ -32,6 +32,29 @@ fn a_mesh_that_runs_is_ready_and_settled() {
 }
 
 #[test]
+fn a_mesh_that_needs_keys_is_ready_once_somebody_has_one() {
+    let closed = "{ingest: {tenants: {required: true}}, store: {embedded: {}}}";
+    let mut seen = Seen::running(with_spec(closed), 1, 0);
+    for (tenants, ready) in [(None, "False"), (Some(0), "False"), (Some(2), "True")] {
+        seen.observed.tenants = tenants;
+        let reason = if ready == "True" { "Accepting" } else { "NoTenants" };
+        let part = if ready == "True" { "1 of 1" } else { "make one with spec.mesh: demo" };
+        seen.tells("Ready", ready, reason, part);
+        seen.tells("Stalled", "False", "NotStalled", "");
+        assert_eq!(seen.status().tenants, tenants);
+    }
+    assert_eq!(running().status().tenants, None);
+    let encrypted = "{ingest: {tls: {secretName: t}, service: {port: 443}}, store: {embedded: {}}}";
+    for (spec, url) in [
+        (encrypted, "https://demo-ingest.shop.svc.cluster.local"),
+        (EMBEDDED, "http://demo-ingest.shop.svc.cluster.local"),
+    ] {
+        let told = Seen::running(with_spec(spec), 1, 0).status();
+        assert_eq!(told.endpoints.and_then(|it| it.ingest).as_deref(), Some(url));
+    }
+}
+
+#[test]
 fn a_mesh_of_which_nothing_is_there_is_not_ready() {
     let seen = Seen::nothing(with_spec(CASSANDRA));
     seen.tells("Ready", "False", "IngestNotReady", "0 of 2 ingest pods");

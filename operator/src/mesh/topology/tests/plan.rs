@@ -9,7 +9,7 @@ use pulsemesh_crds::monitoring::Monitoring;
 use pulsemesh_crds::quantity::Size;
 
 use crate::mesh::plan::{
-    Engine, Identity, IngestPlan, ManagedPlan, Plan, RackPlan, Replicas, StorePlan,
+    Access, Engine, Identity, IngestPlan, ManagedPlan, Plan, RackPlan, Replicas, StorePlan,
 };
 
 pub(crate) const MESH: &str = "demo";
@@ -52,6 +52,7 @@ pub(crate) fn rack_name(index: usize) -> &'static str {
 
 fn ingest() -> IngestPlan {
     IngestPlan {
+        access: Access::default(),
         image: String::new(),
         replicas: Replicas::Fixed(1),
         claim: None,

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pulsemesh_ingest::limits::WithoutRedis;
 use pulsemesh_ingest::settings::{Cassandra, Overflow, Settings, StoreChoice, from_toml};
 use pulsemesh_ingest::submission::Ack;
 
-use crate::mesh::fixtures::{examples, plan, planned, settings_file};
+use crate::mesh::fixtures::{defaults, examples, plan, planned, settings_file, with_spec};
 use crate::mesh::observed::Observed;
 use crate::mesh::plan::Plan;
+use crate::mesh::validate::validate;
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -107,6 +109,60 @@ fn the_fields_of_ingest_and_its_settings_are_in_effect() {
     assert_eq!(settings.listen.threads, 3);
     assert_eq!(settings.repeats.window, Duration::from_secs(5_400));
     assert!(!cassandra(&settings).id_index);
+}
+
+#[test]
+fn who_may_use_a_mesh_and_how_that_is_counted_is_as_the_spec_says() {
+    let spec = "{ingest: {tenants: {required: true}, tls: {secretName: server}, \
+                redis: {url: 'rediss://mesh@cache:6380/2', passwordSecret: {name: login}, \
+                caSecret: {name: ca}, whileAway: Refuse}}, store: {embedded: {}}}";
+    let plan = plan(spec);
+    let settings = read(&plan, &Observed::default());
+    let tenants = PathBuf::from("/run/pulsemesh/tenants/tenants.yaml");
+    assert_eq!(settings.access.tenants, Some(tenants));
+    let tls = settings.access.tls.as_ref().expect("TLS");
+    assert_eq!(tls.certificate, PathBuf::from("/run/pulsemesh/server-tls/tls.crt"));
+    assert_eq!(tls.key, PathBuf::from("/run/pulsemesh/server-tls/tls.key"));
+    let redis = settings.counting.redis.as_ref().expect("Redis");
+    assert_eq!((redis.host.as_str(), redis.port, redis.database), ("cache", 6380, 2));
+    assert_eq!((redis.username.as_deref(), redis.tls), (Some("mesh"), true));
+    assert_eq!(redis.password, Some(PathBuf::from("/run/pulsemesh/redis/password")));
+    assert_eq!(redis.tls_ca, Some(PathBuf::from("/run/pulsemesh/redis-ca/ca.crt")));
+    assert_eq!(settings.counting.without_redis, WithoutRedis::Refuse);
+    let secrets: Vec<_> = plan.ingest.mounts.iter().map(|mount| mount.secret.as_str()).collect();
+    assert_eq!(secrets, ["demo-tenants", "server", "login", "ca"]);
+    let open = of_spec("{store: {embedded: {}}}");
+    assert!(open.access.tenants.is_none() && open.counting.redis.is_none());
+}
+
+/// What one refuses the other does too, so that no pod starts only to refuse its file.
+#[test]
+fn an_address_of_redis_is_refused_where_the_ingest_would_refuse_it() {
+    for url in [
+        "redis://cache",
+        "redis://cache:6380/",
+        "rediss://mesh@redis.db.svc:1/15",
+        "redis://[::1]:6379",
+        "redis://[::1]/2",
+        "http://cache",
+        "redis://",
+        "redis://:6379",
+        "redis://cache:0",
+        "redis://cache:port",
+        "redis://cache/db",
+        "redis://cache/70000",
+        "redis://:s3cret@cache",
+        "redis://mesh:s3c/r@t@cache",
+        "redis://@cache",
+        "redis://a b",
+    ] {
+        let spec = format!("{{ingest: {{redis: {{url: '{url}'}}}}, store: {{embedded: {{}}}}}}");
+        let planned = validate(&with_spec(&spec), &defaults());
+        let file = format!("redis-url = \"{url}\"\n");
+        let taken = from_toml(Path::new("ingest.toml"), &file);
+        assert_eq!(planned.is_ok(), taken.is_ok(), "{url}: {planned:?}");
+        assert!(!format!("{planned:?}").contains("s3c"), "{planned:?}");
+    }
 }
 
 #[test]

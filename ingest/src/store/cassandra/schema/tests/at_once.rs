@@ -15,7 +15,7 @@ async fn write(session: &Session, keyspace: &str, log: Uuid) {
             "INSERT INTO {keyspace}.pulse_counts (tenant, hour, minute, kind, log_id, part, \
              pulses) VALUES ('t', 0, 0, 'k', ?, ?, 1)"
         );
-        session.query_unpaged(cql, (log, part as i64)).await.expect("write");
+        session.query_unpaged(patient(cql), (log, part as i64)).await.expect("write");
     }
 }
 

@@ -20,7 +20,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency::LocalQuorum;
 use scylla::value::CqlTimestamp;
 use uuid::Uuid;
-use xtask::cassandra::{Cluster, Node, TlsFiles};
+use xtask::cassandra::{Cluster, Node, TlsFiles, patient};
 
 use super::definitions::{Migration, TABLES};
 use super::requests::Requests;
@@ -91,7 +91,7 @@ impl Fixture {
     /// Sends a statement in which `KS` stands for the keyspace.
     async fn send(&self, cql: &str, values: impl SerializeRow) {
         let cql = cql.replace("KS", &self.settings.keyspace);
-        self.session.query_unpaged(cql, values).await.expect("send a statement");
+        self.session.query_unpaged(patient(cql), values).await.expect("send a statement");
     }
 
     async fn rows<T>(&self, cql: &str) -> Vec<T>
@@ -99,7 +99,7 @@ impl Fixture {
         T: for<'f, 'm> DeserializeRow<'f, 'm>,
     {
         let cql = cql.replace("KS", &self.settings.keyspace);
-        let result = self.session.query_unpaged(cql, ()).await.expect("read");
+        let result = self.session.query_unpaged(patient(cql), ()).await.expect("read");
         let result = result.into_rows_result().expect("rows");
         result.rows::<T>().expect("these types").map(|row| row.expect("a row")).collect()
     }
@@ -126,12 +126,18 @@ impl Fixture {
     }
 }
 
-/// Prepares until no other process does; all else is an error.
+/// Longest that eight processes take in turn: the first makes all tables, which is ten seconds
+/// on an idle machine, and many times that on a busy one.
+const IN_TURN_MAX: Duration = Duration::from_secs(180);
+
+/// Prepares until no other process does, and again where a node was late, as a server does; what
+/// is refused for good is an error.
 async fn prepare_in_turn(preparation: &Preparation<'_>) -> Result<(), SchemaError> {
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + IN_TURN_MAX;
+    let late = |error: &SchemaError| matches!(error, SchemaError::Request { .. });
     loop {
         match preparation.run().await {
-            Err(error) if error.again() == error::Again::Soon => {
+            Err(error) if error.again() == error::Again::Soon || late(&error) => {
                 assert!(tokio::time::Instant::now() < end, "in time: {error}");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

@@ -14,7 +14,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency::LocalQuorum;
 use tempfile::TempDir;
 use uuid::Uuid;
-use xtask::cassandra::Cluster;
+use xtask::cassandra::{Cluster, patient};
 
 use crate::fs::{Fs, OsFs};
 use crate::sink::{Batch, SinkError, Written};
@@ -98,7 +98,7 @@ impl Fixture {
     where
         T: for<'f, 'm> DeserializeRow<'f, 'm>,
     {
-        let result = self.session.query_unpaged(cql, values).await.expect("read");
+        let result = self.session.query_unpaged(patient(cql), values).await.expect("read");
         let result = result.into_rows_result().expect("rows");
         result.rows::<T>().expect("these types").map(|row| row.expect("a row")).collect()
     }

@@ -96,6 +96,7 @@ fn put_frames(frames: &mut Vec<u8>, samples: &[Sample]) {
                 kind: "pulse",
                 key: None,
                 body_hash: None,
+                refused: None,
                 raw: &sample.raw,
             });
         }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::mesh::object::Object;
 use crate::mesh::observed::Observed;
 use crate::mesh::plan::{
-    Engine, Identity, IngestPlan, ManagedPlan, Plan, RackPlan, Replicas, StorePlan,
+    Access, Engine, Identity, IngestPlan, ManagedPlan, Plan, RackPlan, Replicas, StorePlan,
 };
 use crate::mesh::topology::{RackStep, StoreStep};
 
@@ -46,6 +46,7 @@ pub(super) fn plan(managed: ManagedPlan) -> Plan {
             generation: 1,
         },
         ingest: IngestPlan {
+            access: Access::default(),
             image: "pulsemesh-ingest".to_owned(),
             replicas: Replicas::Fixed(1),
             claim: None,

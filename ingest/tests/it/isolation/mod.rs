@@ -2,6 +2,8 @@
 //! are, and not a byte of another tenant in any answer. `PULSEMESH_SEED` replays a run,
 //! `PULSEMESH_ISOLATION_REQUESTS` says how many requests each store is asked.
 
+mod letters;
+
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -226,9 +228,13 @@ fn check_own(server: &Server, tenant: &Tenant) -> Result<()> {
     Ok(())
 }
 
+fn requests() -> u64 {
+    setting("PULSEMESH_ISOLATION_REQUESTS").unwrap_or(REQUESTS)
+}
+
 fn isolated(store: &str) -> Result<()> {
     let seed = setting("PULSEMESH_SEED").unwrap_or_else(rand::random);
-    let requests = setting("PULSEMESH_ISOLATION_REQUESTS").unwrap_or(REQUESTS);
+    let requests = requests();
     say(&format!(
         "isolation, {store}: PULSEMESH_SEED={seed} PULSEMESH_ISOLATION_REQUESTS={requests}"
     ));

@@ -8,10 +8,9 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use thiserror::Error;
-
-use super::KeyHash;
 
 /// Begins every key.
 pub const PREFIX: &str = "pmk_";
@@ -61,9 +60,10 @@ impl ApiKey {
         &self.0
     }
 
-    /// What is kept of it.
-    pub fn hash(&self) -> KeyHash {
-        KeyHash::of(&self.0)
+    /// What is kept of it: its SHA-256 as 64 hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        let hash = digest(&SHA256, self.0.as_bytes());
+        hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -1,0 +1,11 @@
+//! The command line from outside: the real program against real servers on free ports.
+
+mod check;
+mod contract;
+mod counts;
+mod help;
+mod letters;
+mod query;
+mod send;
+mod support;
+mod tenant;

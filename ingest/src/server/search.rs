@@ -1,0 +1,202 @@
+//! Answers searches: asks the log's tail, the dead letters and the store, in the order in which a
+//! pulse moves on, so that one that moves meanwhile is not missed.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::clock::now_us;
+use crate::code::{Code, Reject};
+use crate::pulse;
+use crate::query::answer::PAGE_BYTES_SOFT;
+use crate::query::life::Known;
+use crate::query::search::{self, Name, One, Recent, Search, Writer};
+use crate::response::Answer;
+use crate::sink::dead_letter::{Held, LetterPage};
+use crate::sink::drain::{Looked, Whereabouts};
+use crate::sink::replay::Replays;
+use crate::store::{Position, QueryError, Row, Store};
+use crate::submission::{Intake, Refusal};
+
+use super::exchange::{Exchange, Expired};
+use super::queries::{failed, late, run};
+use super::reply::Reply;
+use super::service::{Call, Shared};
+
+/// Rows that one search looks at: a second of a store's reading.
+const ROWS_MAX: usize = 10_000;
+/// Rows that are asked for at once.
+const STEP_ROWS: usize = 500;
+
+/// Answers a search.
+pub(super) async fn answer<I: Intake>(
+    shared: &Arc<Shared<I>>,
+    exchange: &Exchange,
+    call: Call<'_>,
+) -> Result<Reply, Refusal> {
+    let intake = &shared.app.intake;
+    let tenant = call.caller.tenant.name.to_string();
+    let asked = search::parse(&tenant, call.parts.uri.query(), now_us() / 1000)?;
+    let Some(store) = intake.store() else {
+        return Err(Reject::new(Code::StoreUnavailable, "there is no store to ask").into());
+    };
+    let places = Places { store, replays: intake.replays(), whereabouts: intake.whereabouts() };
+    exchange.work(shared.settings.query_timeout);
+    match asked {
+        Search::Recent(asked) => {
+            run(shared, exchange, async move { places.recent(asked).await }).await
+        }
+        Search::One(asked) => {
+            let id = match &asked.name {
+                Name::Id(text) => pulse::id_from_text(&tenant, text),
+                Name::Key(key) => {
+                    let known = exchange.limit(intake.id_of_key(&tenant, key)).await;
+                    let id = known.map_err(|Expired| late())?;
+                    id.unwrap_or_else(|| pulse::id_from_key(&tenant, key))
+                }
+            };
+            run(shared, exchange, async move { places.one(tenant, asked, id).await }).await
+        }
+    }
+}
+
+/// Where pulses can be.
+struct Places {
+    store: Arc<dyn Store>,
+    replays: Option<Replays>,
+    whereabouts: Option<Whereabouts>,
+}
+
+impl Places {
+    /// The newest rows that fit, of a bounded number.
+    async fn recent(self, asked: Recent) -> Result<Answer, Refusal> {
+        let mut query = asked.query.clone();
+        let (mut writer, mut looked_at) = (Writer::default(), 0);
+        loop {
+            query.limit = STEP_ROWS.min(ROWS_MAX - looked_at);
+            let page = self.store.pulses(&query).await.map_err(failed)?;
+            let mut rows = page.rows.iter().peekable();
+            while let Some(row) = rows.next() {
+                looked_at += 1;
+                if !asked.fits(row) {
+                    continue;
+                }
+                writer.push(row, &self.stored(row).life(row));
+                let is_full =
+                    writer.pulses() == asked.query.limit || writer.bytes() >= PAGE_BYTES_SOFT;
+                if is_full {
+                    let more = rows.peek().is_some() || page.next.is_some();
+                    let next = more.then(|| asked.cursor(position(row)));
+                    return Ok(Answer::json(200, writer.finish(&[], next, true)));
+                }
+            }
+            let Some(next) = page.next else {
+                return Ok(Answer::json(200, writer.finish(&[], None, true)));
+            };
+            if looked_at >= ROWS_MAX {
+                return Ok(Answer::json(200, writer.finish(&[], Some(asked.cursor(next)), false)));
+            }
+            query.after = Some(next);
+        }
+    }
+
+    fn stored(&self, row: &Row) -> Known {
+        let replayed = self.replays.as_ref().map(|replays| replays.replayed(&row.tenant, row.id));
+        Known { stored: true, replayed: replayed.unwrap_or_default(), ..Known::default() }
+    }
+
+    /// One pulse, wherever it is.
+    async fn one(self, tenant: String, asked: One, id: Uuid) -> Result<Answer, Refusal> {
+        let named = match &asked.name {
+            Name::Id(text) => self.letter(&tenant, text).await?,
+            Name::Key(_) => None,
+        };
+        let of_letter = named.as_ref().and_then(|held| held.letter.record());
+        let id = of_letter.map_or(id, |record| record.entry.id);
+        let (looked, read) = self.underway(&tenant, id).await;
+        let mut page = self.letters(&tenant, id, &asked).await?;
+        if let Some(held) = named.filter(|held| !page.letters.contains(held)) {
+            page.letters.push(held);
+        }
+        let asked_store = self.store.pulse(&tenant, id).await;
+        let mut complete = read && !looked.cut && page.next.is_none();
+        let stored = match asked_store {
+            Ok(row) => row,
+            Err(error) if looked.found.is_none() && page.letters.is_empty() => {
+                return Err(failed(error));
+            }
+            Err(error) => {
+                // What is known is worth telling.
+                if !matches!(error, QueryError::NotIndexed) {
+                    error!(error = format!("{error:#}"), "search goes on without the store");
+                }
+                complete = false;
+                None
+            }
+        };
+        let next = page.next.map(|place| asked.cursor(place));
+        let replayed = self.replays.as_ref().map(|replays| replays.replayed(&tenant, id));
+        let known = Known {
+            stored: stored.is_some(),
+            underway: looked.found,
+            letters: page.letters,
+            replayed: replayed.unwrap_or_default(),
+        };
+        let mut writer = Writer::default();
+        if let Some(row) = stored.or_else(|| row_of(&known)) {
+            writer.push(&row, &known.life(&row));
+        }
+        Ok(Answer::json(200, writer.finish(&known.letters, next, complete)))
+    }
+
+    /// The letter that is named by its own id.
+    async fn letter(&self, tenant: &str, text: &str) -> Result<Option<Held>, Refusal> {
+        let (Some(replays), Ok(id)) = (self.replays.clone(), Uuid::try_parse(text)) else {
+            return Ok(None);
+        };
+        let tenant = tenant.to_owned();
+        aside(move || replays.letter(&tenant, id)).await
+    }
+
+    async fn letters(&self, tenant: &str, id: Uuid, asked: &One) -> Result<LetterPage, Refusal> {
+        let Some(replays) = self.replays.clone() else { return Ok(LetterPage::default()) };
+        let (tenant, after) = (tenant.to_owned(), asked.after);
+        aside(move || replays.of_pulse(&tenant, id, after)).await
+    }
+
+    /// What is on its way, and whether that could be read.
+    async fn underway(&self, tenant: &str, id: Uuid) -> (Looked, bool) {
+        let Some(whereabouts) = self.whereabouts.clone() else { return (Looked::default(), true) };
+        let tenant = tenant.to_owned();
+        let looked = spawn_blocking(move || whereabouts.of(&tenant, id)).await;
+        match looked.map_err(std::io::Error::other).flatten() {
+            Ok(looked) => (looked, true),
+            Err(source) => {
+                error!(error = %source, "search could not read the log");
+                (Looked::default(), false)
+            }
+        }
+    }
+}
+
+/// The row that a pulse would have that is in no store.
+fn row_of(known: &Known) -> Option<Row> {
+    let letters = known.letters.iter().filter_map(|held| held.letter.record());
+    let mut records = known.underway.iter().filter_map(|found| found.record()).chain(letters);
+    records.find_map(|record| Row::from_record(&record).ok())
+}
+
+fn position(row: &Row) -> Position {
+    Position { event_time_ms: row.event_time_ms, id: row.id }
+}
+
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
+    spawn_blocking(work).await.map_err(std::io::Error::other).flatten().map_err(|source| {
+        error!(error = %source, "search in the dead letters failed");
+        Code::DeadLettersFailed.into()
+    })
+}

@@ -1,0 +1,73 @@
+//! The tenants of a mesh: from `PulseTenant` resources to Secrets with keys, the file that ingest
+//! pods mount, and what is told of each. Apart from the looks at meshes, so that neither many
+//! tenants nor a definition that is missing holds up a mesh. Never reads a key: the Secret of each
+//! carries its hash.
+
+mod file;
+mod keys;
+mod look;
+pub(crate) mod preview;
+pub(crate) mod queue;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use pulsemesh_crds::tenant::PulseTenant;
+
+pub(crate) use look::TenantWorker;
+
+/// The label that finds the Secrets of tenants.
+const COMPONENT: &str = "app.kubernetes.io/component";
+/// What it says.
+const TENANTS: &str = "tenants";
+
+/// What there is of a mesh that matters to its tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum MeshSeen {
+    /// There is none of this name.
+    Missing,
+    /// It goes.
+    Deleting,
+    /// Its spec can't be read.
+    Unreadable,
+    /// Nobody needs a key.
+    Open,
+    /// Every request needs one.
+    Closed(Closed),
+}
+
+/// A mesh that needs keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Closed {
+    uid: String,
+    /// Where pulses are posted.
+    url: String,
+    /// Nothing of the mesh is changed.
+    paused: bool,
+    /// Into how many parts the limits are divided.
+    pods: i64,
+}
+
+/// All that there is, read in one go.
+#[derive(Debug)]
+struct Seen {
+    mesh: MeshSeen,
+    /// Those that name the mesh, in the order in which they were made; `None` where the cluster
+    /// does not know the kind.
+    tenants: Option<Vec<PulseTenant>>,
+    /// The Secrets of keys in the namespace.
+    keys: Vec<keys::KeySecret>,
+    /// The Secret of the file.
+    file: Option<Secret>,
+    now: Timestamp,
+}
+
+/// Oldest first, so that one that is new never pushes another out of the file.
+fn sort(tenants: &mut [PulseTenant]) {
+    tenants.sort_by_cached_key(|tenant| {
+        (tenant.creation_timestamp().map(|time| time.0), tenant.name_any())
+    });
+}
