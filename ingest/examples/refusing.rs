@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use pulsemesh_ingest::cli;
+use pulsemesh_ingest::sink::dead_letter::SharedLetters;
 use pulsemesh_ingest::sink::{
     Batch, LogId, Progress, RowFault, Sink, SinkError, SinkState, Written,
 };
@@ -72,6 +73,10 @@ impl Sink for Refusing {
 
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         self.inner.maintain()
+    }
+
+    fn letters(&self) -> Option<Arc<dyn SharedLetters>> {
+        self.inner.letters()
     }
 
     fn state(&self) -> SinkState {

@@ -49,6 +49,10 @@ pub const CONFIG: &str = "--config";
 pub const CHECK_CONFIG: &str = "--check-config";
 /// Of the example `throttled`: rows a second that its store takes; 0 is a store that is stuck.
 pub const ROWS_PER_SECOND: &str = "--rows-per-second";
+/// Of the example `refusing`: kind `refused` is refused while there is this file.
+pub const REFUSE_WHILE: &str = "--refuse-while";
+/// Most bytes of dead letters.
+pub const DEAD_LETTER_BUDGET: &str = "--dead-letter-budget";
 /// A file of tenants.
 pub const TENANTS: &str = "--tenants";
 /// The Redis through which limits are shared.

@@ -1,5 +1,7 @@
 //! What is asked of dead letters and their replays, and the JSON of what is answered.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,8 +9,8 @@ use uuid::Uuid;
 
 use crate::code::{Code, Reject};
 use crate::pulse::NAME_BYTES_MAX;
-use crate::sink::dead_letter::{Filter, Group, Held, LetterPage, LetterPlace};
-use crate::sink::replay::{Order, Replay};
+use crate::sink::dead_letter::{Filter, Held, LetterPlace, SharedPlace};
+use crate::sink::replay::{Behind, Listing, Order, Replay, Shown, ShownGroup};
 
 use super::parameters::{Parameters, decode, invalid, time_ms};
 use super::{bounded, limit};
@@ -24,7 +26,7 @@ pub struct Letters {
     /// Which letters.
     pub filter: Filter,
     /// Behind which one.
-    pub after: Option<LetterPlace>,
+    pub after: Option<Behind>,
     /// How many at most.
     pub limit: usize,
 }
@@ -147,8 +149,8 @@ struct AttemptJson<'a> {
 
 impl<'a> LetterJson<'a> {
     /// A letter, with its bytes and history if it is `whole`.
-    fn new(held: &'a Held, whole: bool) -> Self {
-        let letter = &held.letter;
+    fn new(shown: &'a Shown, whole: bool) -> Self {
+        let letter = &shown.letter;
         let record = letter.record();
         let attempts = letter.history.iter().map(|attempt| AttemptJson {
             at: time_us(attempt.at_us),
@@ -157,7 +159,7 @@ impl<'a> LetterJson<'a> {
         });
         let body = |raw: &[u8]| String::from_utf8_lossy(raw).into_owned();
         Self {
-            id: held.id().to_string(),
+            id: shown.id.to_string(),
             pulse_id: record.map(|record| record.entry.id.to_string()),
             tenant: &letter.tenant,
             sink: &letter.sink,
@@ -177,31 +179,36 @@ impl<'a> LetterJson<'a> {
     }
 }
 
-/// `{"dead_letters":[…],"next":cursor or null}`.
-pub fn page_json(asked: &Letters, page: &LetterPage) -> Vec<u8> {
-    let letters: Vec<_> = page.letters.iter().map(|held| LetterJson::new(held, false)).collect();
-    let next = page.next.map(|place| write_cursor(place, mark(&asked.filter)));
-    json(&serde_json::json!({ "dead_letters": letters, "next": next }))
+/// `{"dead_letters":[…],"next":cursor or null,"complete":true}`.
+pub fn page_json(asked: &Letters, page: &Listing) -> Vec<u8> {
+    let letters: Vec<_> = page.letters.iter().map(|shown| LetterJson::new(shown, false)).collect();
+    let next = page.next.as_ref().map(|behind| write_cursor(behind, mark(&asked.filter)));
+    let complete = page.complete;
+    json(&serde_json::json!({ "dead_letters": letters, "next": next, "complete": complete }))
 }
 
 /// Letters as a page has them.
 pub(super) fn values(letters: &[Held]) -> Vec<Value> {
-    let value = |held| serde_json::to_value(LetterJson::new(held, false)).unwrap_or_default();
+    let value = |held: &Held| {
+        let shown = Shown { id: held.id(), letter: Arc::clone(&held.letter) };
+        serde_json::to_value(LetterJson::new(&shown, false)).unwrap_or_default()
+    };
     letters.iter().map(value).collect()
 }
 
 /// One letter with its bytes and history.
-pub fn letter_json(held: &Held) -> Vec<u8> {
-    json(&LetterJson::new(held, true))
+pub fn letter_json(shown: &Shown) -> Vec<u8> {
+    json(&LetterJson::new(shown, true))
 }
 
-/// `{"groups":[{"reason","count","sample"}]}`.
-pub fn groups_json(groups: &[Group]) -> Vec<u8> {
-    let group = |group: &Group| {
-        let sample = group.sample.as_ref().map(|held| LetterJson::new(held, true));
+/// `{"groups":[{"reason","count","sample"}],"complete":true}`.
+pub fn groups_json(groups: &[ShownGroup], complete: bool) -> Vec<u8> {
+    let group = |group: &ShownGroup| {
+        let sample = group.sample.as_ref().map(|shown| LetterJson::new(shown, true));
         serde_json::json!({ "reason": group.reason, "count": group.count, "sample": sample })
     };
-    json(&serde_json::json!({ "groups": groups.iter().map(group).collect::<Vec<_>>() }))
+    let groups: Vec<_> = groups.iter().map(group).collect();
+    json(&serde_json::json!({ "groups": groups, "complete": complete }))
 }
 
 /// One replay.
@@ -271,17 +278,44 @@ fn mark(filter: &Filter) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&json(filter))
 }
 
-pub(super) fn write_cursor(place: LetterPlace, mark: u64) -> String {
-    format!("{mark:016x}{:016x}{:08x}", place.segment, place.offset)
+pub(super) fn write_cursor(behind: &Behind, mark: u64) -> String {
+    match behind {
+        Behind::Here(place) => format!("{mark:016x}{:016x}{:08x}", place.segment, place.offset),
+        Behind::Shared(SharedPlace { at_ms, group, sink, log, seq }) => {
+            let log = log.simple();
+            format!("{mark:016x}s{at_ms:016x}{group:04x}{log}{seq:016x}{sink}")
+        }
+    }
 }
 
-pub(super) fn read_cursor(text: &str, expected: u64) -> Option<LetterPlace> {
+pub(super) fn read_cursor(text: &str, expected: u64) -> Option<Behind> {
+    let (begin, rest) = text.split_at_checked(16)?;
+    if let Some(place) = rest.strip_prefix('s') {
+        let place = read_shared(place)?;
+        let mark = u64::from_str_radix(begin, 16).ok()?;
+        return (mark == expected).then_some(Behind::Shared(place));
+    }
     if text.len() != 40 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let number = |from: usize, to: usize| u64::from_str_radix(&text[from..to], 16).ok();
     let (mark, segment, offset) = (number(0, 16)?, number(16, 32)?, number(32, 40)?);
-    (mark == expected).then_some(LetterPlace { segment, offset: offset as u32 })
+    let place = LetterPlace { segment, offset: offset as u32 };
+    (mark == expected).then_some(Behind::Here(place))
+}
+
+fn read_shared(text: &str) -> Option<SharedPlace> {
+    let (at_ms, rest) = text.split_at_checked(16)?;
+    let (group, rest) = rest.split_at_checked(4)?;
+    let (log, rest) = rest.split_at_checked(32)?;
+    let (seq, sink) = rest.split_at_checked(16)?;
+    Some(SharedPlace {
+        at_ms: i64::from_str_radix(at_ms, 16).ok()?,
+        group: i16::from_str_radix(group, 16).ok()?,
+        sink: sink.to_owned(),
+        log: Uuid::try_parse(log).ok()?,
+        seq: u64::from_str_radix(seq, 16).ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -310,14 +344,18 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_on_with_its_own_query_alone() {
-        let place = LetterPlace { segment: u64::MAX, offset: 9 };
-        let asked = page("t", Some("reason=bad")).expect("valid");
-        let cursor = write_cursor(place, mark(&asked.filter));
-        let next = page("t", Some(&format!("reason=bad&cursor={cursor}"))).expect("valid");
-        assert_eq!(next.after, Some(place));
-        for (tenant, query) in [("u", "reason=bad"), ("t", "reason=worse"), ("t", "")] {
-            let refused = page(tenant, Some(&format!("{query}&cursor={cursor}")));
-            assert!(refused.is_err(), "{tenant} {query}");
+        let here = Behind::Here(LetterPlace { segment: u64::MAX, offset: 9 });
+        let log = Uuid::from_u128(7);
+        let place = SharedPlace { at_ms: 5, group: 9, sink: "store".into(), log, seq: u64::MAX };
+        for behind in [here, Behind::Shared(place)] {
+            let asked = page("t", Some("reason=bad")).expect("valid");
+            let cursor = write_cursor(&behind, mark(&asked.filter));
+            let next = page("t", Some(&format!("reason=bad&cursor={cursor}"))).expect("valid");
+            assert_eq!(next.after, Some(behind));
+            for (tenant, query) in [("u", "reason=bad"), ("t", "reason=worse"), ("t", "")] {
+                let refused = page(tenant, Some(&format!("{query}&cursor={cursor}")));
+                assert!(refused.is_err(), "{tenant} {query}");
+            }
         }
     }
 

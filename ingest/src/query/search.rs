@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::code::Reject;
 use crate::pulse::{EVENT_TIME_AHEAD_MS_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
 use crate::sink::dead_letter::{Held, LetterPlace};
+use crate::sink::replay::Behind;
 use crate::store::{Position, PulseQuery, Row};
 
 use super::life::Step;
@@ -54,7 +55,7 @@ pub struct Recent {
 impl One {
     /// The cursor with which the search goes on behind a letter.
     pub fn cursor(&self, place: LetterPlace) -> String {
-        letters::write_cursor(place, self.mark)
+        letters::write_cursor(&Behind::Here(place), self.mark)
     }
 }
 
@@ -99,7 +100,10 @@ pub fn parse(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Search, R
         let mark = mark(&[Some(tenant), Some(parameter), Some(&text)]);
         let after = match parameters.take("cursor") {
             None => None,
-            Some(text) => Some(letters::read_cursor(&text, mark).ok_or_else(foreign)?),
+            Some(text) => match letters::read_cursor(&text, mark) {
+                Some(Behind::Here(place)) => Some(place),
+                _ => return Err(foreign()),
+            },
         };
         parameters.refuse_rest(&format!("can't be given together with {parameter}"))?;
         return Ok(Search::One(One { name: name(text), after, mark }));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::code::{Code, Reject};
@@ -18,8 +18,8 @@ use crate::query::life::EDITED_FROM;
 use crate::query::{self, letters as asked};
 use crate::response::Answer;
 use crate::routes::LetterAction;
-use crate::sink::dead_letter::{Filter, Held};
-use crate::sink::replay::{Actor, Order, Replay, ReplayError, Replays, Steer};
+use crate::sink::dead_letter::{Filter, SharedError};
+use crate::sink::replay::{Actor, Order, Replay, ReplayError, Replays, Shown, Steer};
 use crate::submission::{Ack, Format, Intake, Receipt, Refusal, Submission};
 use crate::tenant::Tenant;
 
@@ -105,25 +105,26 @@ async fn run<I: Intake>(
     match action {
         LetterAction::List => {
             let page = asked::page(&tenant, query)?;
-            let look = move |replays: &Replays| {
-                let found = replays.page(&page.filter, page.after, page.limit)?;
-                Ok(Answer::json(200, asked::page_json(&page, &found)))
+            let look = async move {
+                let found = replays.letters(&page.filter, page.after.clone(), page.limit).await;
+                Ok(Answer::json(200, asked::page_json(&page, &found.map_err(refusal_of)?)))
             };
-            queries::run(shared, exchange, aside(replays, look)).await
+            queries::run(shared, exchange, look).await
         }
         LetterAction::Groups => {
-            let look = move |replays: &Replays| {
-                Ok(Answer::json(200, asked::groups_json(&replays.groups(&tenant)?)))
+            let look = async move {
+                let (groups, complete) = replays.by_reason(&tenant).await.map_err(refusal_of)?;
+                Ok(Answer::json(200, asked::groups_json(&groups, complete)))
             };
-            queries::run(shared, exchange, aside(replays, look)).await
+            queries::run(shared, exchange, look).await
         }
         LetterAction::Show(segment) => {
             let id = asked::id(segment)?;
-            let look = move |replays: &Replays| {
-                let held = replays.letter(&tenant, id)?.ok_or(ReplayError::NotFound)?;
-                Ok(Answer::json(200, asked::letter_json(&held)))
+            let look = async move {
+                let shown = replays.show(&tenant, id).await.map_err(refusal_of)?;
+                Ok(Answer::json(200, asked::letter_json(&shown.ok_or(Code::NotFound)?)))
             };
-            queries::run(shared, exchange, aside(replays, look)).await
+            queries::run(shared, exchange, look).await
         }
         LetterAction::Replays => {
             let json = asked::replays_json(&replays.list(&tenant));
@@ -144,18 +145,16 @@ async fn change<I: Intake>(
     (action, replays): (LetterAction<'_>, Replays),
     (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    // Keys have no names yet.
-    let (tenant, key) = (call.caller.tenant.name.to_string(), None::<String>);
+    let (tenant, by) = (call.caller.tenant.name.to_string(), call.caller.asked_by());
     let steering = |segment: &str, steer| Ok::<_, Refusal>((asked::id(segment)?, steer));
     let (id, steer) = match action {
         LetterAction::Discard(segment) => {
             let id = asked::id(segment)?;
-            let discard = move |replays: &Replays| {
-                let actor = Actor { tenant: &tenant, key: key.as_deref() };
-                replays.discard(actor, id, false)?;
+            let discard = async move {
+                replays.give_up((tenant, by), id, false).await.map_err(refusal_of)?;
                 Ok(Answer::json(200, format!("{{\"discarded\":\"{id}\"}}").into_bytes()))
             };
-            return queries::run(shared, exchange, aside(replays, discard)).await;
+            return queries::run(shared, exchange, discard).await;
         }
         LetterAction::ReplayOne(segment) => {
             let id = asked::id(segment)?;
@@ -163,11 +162,11 @@ async fn change<I: Intake>(
                 return edit(shared, exchange, (replays, id), (call, whole)).await;
             }
             let filter = Filter::of(&tenant);
-            let order = Order { filter, only: Some(id), dry_run: false, rate: None, by: key };
+            let order = Order { filter, only: Some(id), dry_run: false, rate: None, by };
             return queries::run(shared, exchange, create(replays, order)).await;
         }
         LetterAction::CreateReplay => {
-            let order = asked::order(&tenant, key.as_deref(), whole)?;
+            let order = asked::order(&tenant, by.as_deref(), whole)?;
             return queries::run(shared, exchange, create(replays, order)).await;
         }
         LetterAction::Pause(segment) => steering(segment, Steer::Pause)?,
@@ -176,7 +175,7 @@ async fn change<I: Intake>(
         _ => return Err(Code::Internal.into()),
     };
     let steered = move |replays: &Replays| {
-        let actor = Actor { tenant: &tenant, key: key.as_deref() };
+        let actor = Actor { tenant: &tenant, by: by.as_deref() };
         Ok(Answer::json(200, asked::replay_json(&replays.steer(actor, id, steer)?)))
     };
     queries::run(shared, exchange, aside(replays, steered)).await
@@ -185,12 +184,11 @@ async fn change<I: Intake>(
 /// Begins a replay, and waits a while for one that ends soon.
 async fn create(replays: Replays, order: Order) -> Result<Answer, Refusal> {
     let soon = order.dry_run || order.only.is_some();
-    let begin = move |replays: &Replays| {
-        if let Some(id) = order.only {
-            replays.letter(&order.filter.tenant, id)?.ok_or(ReplayError::NotFound)?;
-        }
-        replays.create(order)
-    };
+    if let Some(id) = order.only {
+        let shown = replays.show(&order.filter.tenant, id).await.map_err(refusal_of)?;
+        shown.ok_or(Code::NotFound)?;
+    }
+    let begin = move |replays: &Replays| replays.create(order);
     let replay: Replay = aside(replays.clone(), begin).await?;
     let ended = match soon {
         true => timeout(ENDING_WAIT, replays.ended(replay.id)).await.ok().flatten(),
@@ -210,12 +208,16 @@ async fn edit<I: Intake>(
     (replays, letter): (Replays, Uuid),
     (call, whole): (Call<'_>, &[u8]),
 ) -> Result<Reply, Refusal> {
-    let tenant = Arc::clone(&call.caller.tenant);
+    let (tenant, by) = (Arc::clone(&call.caller.tenant), call.caller.asked_by());
     let name = Arc::clone(&tenant.name);
-    let find = move |replays: &Replays| replays.letter(&name, letter)?.ok_or(ReplayError::NotFound);
-    let held = exchange.limit(aside_on(shared, replays.clone(), find)).await;
-    let held = held.map_err(|Expired| Code::TimedOut)??;
-    let (body, from) = edited(&held, letter, whole)?;
+    let finder = replays.clone();
+    let find = async move {
+        let shown = finder.show(&name, letter).await.map_err(refusal_of)?;
+        shown.ok_or_else(|| Code::NotFound.into())
+    };
+    let shown = exchange.limit(aside_on(shared, find)).await;
+    let shown = shown.map_err(|Expired| Code::TimedOut)??;
+    let (body, from) = edited(&shown, letter, whole)?;
     exchange.work(shared.settings.handler_timeout);
     // Whoever edits wants to be told, not another letter.
     let receipt = submit(shared, exchange, (&tenant.strict(), &body)).await?;
@@ -223,21 +225,20 @@ async fn edit<I: Intake>(
         return Err(error.reject.clone().into());
     }
     let id = receipt.ids.first().copied().flatten();
-    let discard = move |replays: &Replays| {
-        let actor = Actor { tenant: &tenant.name, key: None };
-        match replays.discard(actor, letter, true) {
+    let discard = async move {
+        match replays.give_up((tenant.name.to_string(), by), letter, true).await {
             // The same edit was here before.
             Ok(()) | Err(ReplayError::NotFound) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(refusal_of(error)),
         }
         Ok(Answer::json(200, asked::edited_json(id, from, letter)))
     };
-    queries::run(shared, exchange, aside(replays, discard)).await
+    queries::run(shared, exchange, discard).await
 }
 
 /// The edited pulse as a submission, with an id of its own; and the id of the one before.
-fn edited(held: &Held, letter: Uuid, whole: &[u8]) -> Result<(Vec<u8>, Option<Uuid>), Reject> {
-    let record = held.letter.record();
+fn edited(shown: &Shown, letter: Uuid, whole: &[u8]) -> Result<(Vec<u8>, Option<Uuid>), Reject> {
+    let record = shown.letter.record();
     let shape = record.map_or(Shape::Pulse, |record| record.envelope.shape);
     let mut pulse = decode_event(shape, whole)?;
     let own = Uuid::new_v5(&letter, whole).to_string();
@@ -296,14 +297,13 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-/// The same, from a serving thread.
+/// Works within the background runtime, from a serving thread.
 async fn aside_on<I: Intake, T: Send + 'static>(
     shared: &Shared<I>,
-    replays: Replays,
-    work: impl FnOnce(&Replays) -> Result<T, ReplayError> + Send + 'static,
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn_on(aside(replays, work), &shared.background);
+    tasks.spawn_on(work, &shared.background);
     match tasks.join_next().await {
         Some(Ok(done)) => done,
         _ => Err(Code::Internal.into()),
@@ -318,6 +318,15 @@ fn refusal_of(error: ReplayError) -> Refusal {
         ReplayError::TooMany => Code::TooManyReplays.into(),
         ReplayError::Io(source) => {
             error!(error = %source, "use of the dead letters failed");
+            Code::DeadLettersFailed.into()
+        }
+        ReplayError::Shared(SharedError::Unavailable(source)) => {
+            let source = format!("{source:#}");
+            warn!(error = source, "letters could not be asked of the store");
+            Refusal::later(Code::StoreUnavailable, queries::STORE_RETRY)
+        }
+        ReplayError::Shared(SharedError::Failed(source)) => {
+            error!(error = format!("{source:#}"), "use of the store's dead letters failed");
             Code::DeadLettersFailed.into()
         }
     }

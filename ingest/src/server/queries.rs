@@ -30,7 +30,7 @@ use super::service::{Call, Shared, refuse};
 /// large rows ends after few and one of small rows takes few steps.
 const FIRST_ROWS: usize = 32;
 /// When to come back to a store that can't be asked.
-const STORE_RETRY: Duration = Duration::from_secs(5);
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// The JSON of what was found, if something was.
 type Asked = Result<Option<Vec<u8>>, QueryError>;

@@ -15,9 +15,12 @@ pub mod shares;
 pub mod source;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
+
+use dead_letter::SharedLetters;
 
 pub use batch::{Batch, Chunk, RowRef};
 pub use progress::{LogId, Progress, SeqSet};
@@ -104,6 +107,11 @@ pub trait Sink: Send + Sync + Debug + 'static {
     /// once a minute.
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// The dead letters that it keeps beside its rows for all processes, if it keeps any.
+    fn letters(&self) -> Option<Arc<dyn SharedLetters>> {
+        None
     }
 
     /// Whether it could write now; must not block.

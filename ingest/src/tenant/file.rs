@@ -305,7 +305,7 @@ impl Reading {
         let name = redact(&text.name.value);
         let line = text.sha256.referenced.line();
         let message = match KeyHash::from_hex(&text.sha256.value) {
-            Some(hash) => match self.table.add_key(hash, tenant, text.kind.meant()) {
+            Some(hash) => match self.table.add_key(hash, tenant, &name, text.kind.meant()) {
                 Ok(()) => return,
                 Err(_) => format!("the hash of key `{name}` is given before; make another key"),
             },

@@ -108,9 +108,16 @@ pub struct Caller {
     pub tenant: Arc<Tenant>,
     /// What it may do.
     pub permissions: Permissions,
+    /// The name of its key; `None` where nobody needs one.
+    pub key: Option<Arc<str>>,
 }
 
 impl Caller {
+    /// What is written down of who has asked for something: the tenant and the key's name.
+    pub fn asked_by(&self) -> Option<String> {
+        self.key.as_ref().map(|key| format!("{}/{key}", self.tenant.name))
+    }
+
     /// Refuses what the key does not allow.
     ///
     /// # Errors
@@ -143,7 +150,7 @@ impl Tenants {
     /// One open tenant, [`DEFAULT_TENANT`], that needs no key and may do everything.
     pub fn open() -> Self {
         let tenant = Arc::new(Tenant::unlimited(DEFAULT_TENANT));
-        let caller = Caller { tenant, permissions: Permissions::ALL };
+        let caller = Caller { tenant, permissions: Permissions::ALL, key: None };
         Self { table: ArcSwap::default(), open: Some(caller), limiter: Limiter::unlimited() }
     }
 

@@ -84,6 +84,7 @@ pub struct Table {
 #[derive(Debug)]
 struct Key {
     hash: KeyHash,
+    name: Arc<str>,
     tenant: Arc<Tenant>,
     permissions: Permissions,
 }
@@ -114,7 +115,7 @@ impl Table {
         }
     }
 
-    /// Adds a key of a tenant.
+    /// Adds a key of a tenant, by the name that the tenant has given it.
     ///
     /// # Errors
     /// [`TableError::KeyTwice`].
@@ -122,13 +123,15 @@ impl Table {
         &mut self,
         hash: KeyHash,
         tenant: &Arc<Tenant>,
+        name: &str,
         permissions: Permissions,
     ) -> Result<(), TableError> {
         // Two that differ and share 64 bits do not come about by chance.
         match self.keys.entry(hash.prefix()) {
             Entry::Occupied(_) => Err(TableError::KeyTwice),
             Entry::Vacant(place) => {
-                place.insert(Key { hash, tenant: Arc::clone(tenant), permissions });
+                let (tenant, name) = (Arc::clone(tenant), name.into());
+                place.insert(Key { hash, name, tenant, permissions });
                 Ok(())
             }
         }
@@ -158,7 +161,11 @@ impl Table {
         let hash = KeyHash::of(key);
         let found = self.keys.get(&hash.prefix())?;
         verify_slices_are_equal(&found.hash.0, &hash.0).ok()?;
-        Some(Caller { tenant: Arc::clone(&found.tenant), permissions: found.permissions })
+        Some(Caller {
+            tenant: Arc::clone(&found.tenant),
+            permissions: found.permissions,
+            key: Some(Arc::clone(&found.name)),
+        })
     }
 }
 

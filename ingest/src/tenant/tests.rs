@@ -15,7 +15,7 @@ fn table(tenants: &[(&str, &[(&str, Permissions)])]) -> Table {
         let tenant = tenant(name);
         table.add(&tenant).expect("a new tenant");
         for (key, permissions) in *keys {
-            table.add_key(KeyHash::of(key), &tenant, *permissions).expect("a new key");
+            table.add_key(KeyHash::of(key), &tenant, "first", *permissions).expect("a new key");
         }
     }
     table
@@ -44,6 +44,8 @@ fn a_key_leads_to_its_tenant_and_to_what_it_may_do() {
         };
         assert_eq!(found, expected, "{key:?}");
     }
+    let caller = tenants.identify(Some("a-read")).expect("known");
+    assert_eq!(caller.asked_by().as_deref(), Some("a/first"));
     let long = "x".repeat(1 << 20);
     assert!(tenants.identify(Some(&long)).is_err());
 }
@@ -55,7 +57,7 @@ fn who_is_open_needs_no_key_and_looks_at_none() {
         let caller = tenants.identify(key).expect("open");
         assert_eq!(&*caller.tenant.name, DEFAULT_TENANT);
         assert_eq!(caller.tenant.limits, Limits::NONE);
-        assert_eq!(caller.permissions, Permissions::ALL);
+        assert_eq!((caller.permissions, caller.asked_by()), (Permissions::ALL, None));
     }
     assert!(tenants.find(DEFAULT_TENANT).is_some() && tenants.find("a").is_none());
 }
@@ -77,13 +79,13 @@ fn another_table_is_seen_at_once_and_an_empty_one_lets_nobody_in() {
 fn a_name_or_a_key_is_taken_once() {
     let mut table = two();
     assert_eq!(table.add(&tenant("a")), Err(TableError::NameTwice));
-    let stolen = table.add_key(KeyHash::of("a-read"), &tenant("c"), READ);
+    let stolen = table.add_key(KeyHash::of("a-read"), &tenant("c"), "first", READ);
     assert_eq!(stolen, Err(TableError::KeyTwice));
 }
 
 #[test]
 fn what_a_key_lacks_is_refused_and_named() {
-    let caller = Caller { tenant: tenant("a"), permissions: READ };
+    let caller = Caller { tenant: tenant("a"), permissions: READ, key: None };
     assert_eq!(caller.require(Permission::Read), Ok(()));
     for lacks in [Permission::Write, Permission::Admin, Permission::Process] {
         let refusal = caller.require(lacks).expect_err("not allowed");

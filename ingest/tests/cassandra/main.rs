@@ -3,6 +3,7 @@
 
 mod connect;
 mod flow;
+mod letters;
 mod nodes;
 mod once;
 mod outage;

@@ -70,10 +70,15 @@ impl Bed {
 
     /// How a server is started that begins with all nodes.
     pub(crate) fn launch(&self, data_dir: &Path) -> Launch {
+        self.launch_of(Path::new(env!("CARGO_BIN_EXE_pulsemesh-ingest")), data_dir)
+    }
+
+    /// The same of another program.
+    pub(crate) fn launch_of(&self, binary: &Path, data_dir: &Path) -> Launch {
         let secret = |name: &str| self.secrets.path().join(name).display().to_string();
         let nodes: Vec<String> =
             self.cluster.nodes().iter().map(|node| node.address().to_string()).collect();
-        Launch::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"), data_dir)
+        Launch::new(binary, data_dir)
             .flag(flags::FLUSH_INTERVAL, "20ms")
             .flag(flags::STORE, "cassandra")
             .flag(flags::CASSANDRA_NODES, &nodes.join(","))

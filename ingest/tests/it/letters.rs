@@ -15,6 +15,7 @@ use xtask::flags;
 use xtask::ledger::{drained, in_place};
 use xtask::server::{Launch, Server, wait_for};
 
+use crate::isolation::new_key;
 use crate::support::{SOON, example, launch, rows, say, setting};
 
 /// Letters of the replay that is killed.
@@ -90,7 +91,7 @@ fn refuse_file(dir: &Path) -> PathBuf {
 fn refusing(dir: &Path) -> Result<Launch> {
     let file = refuse_file(dir).display().to_string();
     let launch = Launch::new(example("refusing")?, &dir.join("data"));
-    Ok(launch.flag("--refuse-while", &file).flag(flags::FLUSH_INTERVAL, "20ms"))
+    Ok(launch.flag(flags::REFUSE_WHILE, &file).flag(flags::FLUSH_INTERVAL, "20ms"))
 }
 
 #[test]
@@ -188,6 +189,51 @@ fn one_letter_is_replayed_or_edited_and_a_dry_run_changes_nothing() -> Result<()
     assert_eq!(rows(&at.server, "one")?.len(), 2);
     assert_eq!(at.get("/v1/replays")?["replays"].as_array().map(Vec::len), Some(3));
     at.check_ledger()
+}
+
+#[test]
+fn the_audit_says_by_which_key_and_never_tells_it() -> Result<()> {
+    let dir = TempDir::new()?;
+    fs::create_dir(dir.path().join("data"))?;
+    fs::write(refuse_file(dir.path()), "")?;
+    let (key, line) = new_key("night-shift", "admin")?;
+    let (writing, writing_line) = new_key("shop", "both")?;
+    let file = dir.path().join("tenants.yaml");
+    fs::write(&file, format!("tenants:\n- name: a\n  keys:\n  {line}\n  {writing_line}\n"))?;
+    let launch = refusing(dir.path())?.flag(flags::TENANTS, &file.display().to_string());
+    let server = launch.start()?;
+    server.wait_ready(SOON)?;
+    let send = |method: &str, target: &str, key: &str, body: &str| {
+        let request = Request::new(method, target).body(body).header("x-api-key", key);
+        let response = server.client().send(&request)?;
+        ensure!(response.status < 300, "{method} {target}: {}", response.text());
+        response.json()
+    };
+    for _ in 0..3 {
+        send("POST", "/pulse", &writing, r#"{"service":"s","kind":"refused"}"#)?;
+    }
+    drained(&server, SOON)?;
+    let page = send("GET", "/v1/dead-letters", &key, "")?;
+    let letter = |place: usize| -> Result<String> {
+        let id = page["dead_letters"][place]["id"].as_str().context("a letter")?;
+        Ok(format!("/v1/dead-letters/{id}"))
+    };
+    send("DELETE", &letter(0)?, &key, "")?;
+    let edited = r#"{"service":"s","kind":"taken"}"#;
+    send("POST", &format!("{}/replay", letter(1)?), &key, edited)?;
+    let replay = send("POST", &format!("{}/replay", letter(2)?), &key, "")?;
+    assert_eq!(replay["asked_by"], "a/night-shift");
+    let audit = fs::read_to_string(dir.path().join("data/dead-letters/audit.jsonl"))?;
+    let mut actions = Vec::new();
+    for line in audit.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        assert_eq!(line["asked_by"], "a/night-shift", "{line}");
+        actions.push(line["action"].as_str().context("an action")?.to_owned());
+    }
+    assert_eq!(actions, ["discarded", "edited", "replay_created", "replay_completed"]);
+    let told = audit + &server.log();
+    ensure!(!told.contains(&key) && !told.contains(&writing), "a key is told");
+    Ok(())
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod cassandra;
 mod context;
 mod limits;
 mod memory;
+mod replay;
 mod report;
 mod sustained;
 mod tenants;
@@ -37,6 +38,7 @@ Cases:
   stop-loaded       stop under load
   limits-fairness   latency of others while a tenant offers ten times its limit
   limits-shared     what three processes with one Redis let through of a limit in each minute
+  replay            dead letters written again, against the same pulses from HTTP until stored
   tenants-cost      one pulse a request with a key, a limit and an idempotency key, against without
   tenants-many      ten thousand tenants: memory, and latency while they are read again
 
@@ -89,7 +91,7 @@ pub(crate) struct Options {
 type Case = fn(&mut Context) -> Result<Vec<Row>>;
 
 /// Every case by name, in the order in which they run.
-const CASES: [(&str, Case); 12] = [
+const CASES: [(&str, Case); 13] = [
     ("single-memory", throughput::single_memory),
     ("single-durable", throughput::single_durable),
     ("ndjson-durable", throughput::ndjson_durable),
@@ -100,6 +102,7 @@ const CASES: [(&str, Case); 12] = [
     ("stop-loaded", times::stop),
     ("limits-fairness", limits::fairness),
     ("limits-shared", limits::shared),
+    ("replay", replay::run),
     ("tenants-cost", tenants::cost),
     ("tenants-many", tenants::many),
 ];

@@ -23,7 +23,8 @@ pub(super) fn step(word: &str) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?.display().to_string();
     // Built before nodes take the memory; a build that fails is told once.
     let script = format!(
-        "'{cargo}' test {WHOLE} --lib --test cassandra --no-run --quiet || exit 1\n\
+        "'{cargo}' test {WHOLE} --lib --test cassandra --example refusing --no-run \
+           --quiet || exit 1\n\
          exec \"$1\" cassandra {CLUSTER} -- /bin/sh -c \"$2\" sh \"$1\"\n",
         cargo = env!("CARGO")
     );

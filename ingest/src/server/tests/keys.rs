@@ -18,7 +18,7 @@ fn tenants() -> Tenants {
         let tenant = table.find(name).cloned().unwrap_or_else(|| Arc::new(Tenant::unlimited(name)));
         // The second key's tenant is there.
         let _ = table.add(&tenant);
-        table.add_key(KeyHash::of(key), &tenant, permissions).expect("a new key");
+        table.add_key(KeyHash::of(key), &tenant, "first", permissions).expect("a new key");
     }
     Tenants::of(table)
 }

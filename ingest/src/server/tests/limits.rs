@@ -17,7 +17,7 @@ fn server(tenants: &[(&str, Limits)]) -> (Server, Arc<Limiter>) {
         let tenant = Arc::new(Tenant { limits: *limits, ..Tenant::unlimited(*name) });
         table.add(&tenant).expect("a new name");
         let key = KeyHash::of(name);
-        table.add_key(key, &tenant, Permissions::of(&ALL)).expect("a new key");
+        table.add_key(key, &tenant, "first", Permissions::of(&ALL)).expect("a new key");
     }
     let limiter = Limiter::new(1, LimitMetrics::default());
     let tenants = Tenants::of(table).limited_by(Arc::clone(&limiter));

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{self, Fs};
 
 use super::letter::Letter;
-use super::marks::{self, LeftOf, Marks};
+use super::marks::{self, LeftOf};
 use super::sealed::{Kind, SealedError};
 use super::segment::{
     FILE_HEADER_BYTES, Piece, VERSION, file_header, pieces, put_kept, sealed_name,
 };
-use super::{DeadLetters, LogId, Segment};
+use super::{DeadLetters, LogId, Segment, State};
 
 const KIND: Kind = Kind { magic: 0x4744_4D50, version: 1, bytes_max: 64 << 20 };
 const FILE: &str = "removed";
@@ -60,22 +60,27 @@ impl DeadLetters {
     /// written is left to the next call.
     pub(crate) fn compact(&self, is_finished: &IsFinished<'_>) -> io::Result<u64> {
         let before = self.bytes();
-        let due: Vec<_> = {
-            let state = self.lock();
-            let active = state.active.as_ref().map(|active| active.number);
-            let idle = |number: &u64| Some(*number) != active && Some(*number) != state.broken;
-            let due = state
-                .segments
-                .iter()
-                .filter(|(number, segment)| idle(number) && segment.is_worth_writing());
-            due.map(|(number, _)| *number).collect()
-        };
-        for number in due {
+        let (mut empty, mut half) = (Vec::new(), Vec::new());
+        {
+            let State { active, broken, segments, .. } = &mut *self.lock();
+            let active = active.as_ref().map(|active| active.number);
+            let busy = |number: u64| Some(number) == active || Some(number) == *broken;
+            for (number, segment) in segments.iter_mut().filter(|(number, _)| !busy(**number)) {
+                if segment.is_empty(is_finished) {
+                    empty.push(*number);
+                } else if segment.is_worth_writing() {
+                    half.push(*number);
+                }
+            }
+        }
+        self.remove_segments(&empty)?;
+        for number in half {
             self.shrink(number, is_finished)?;
         }
         Ok(before.saturating_sub(self.bytes()))
     }
 
+    /// Writes a segment anew without what is gone.
     fn shrink(&self, number: u64, is_finished: &IsFinished<'_>) -> io::Result<()> {
         let _alone = self.files.write().unwrap_or_else(PoisonError::into_inner);
         let (bytes, marks) = (self.segment_bytes(number)?, self.marks(number)?);
@@ -93,7 +98,7 @@ impl DeadLetters {
             }
         }
         if stays.live == 0 {
-            return self.remove_segment(number, &marks);
+            return Ok(());
         }
         fs::replace_file(&*self.fs, &self.dir.join(sealed_name(number)), &kept)?;
         self.recount(number, kept.len() as u64);
@@ -103,7 +108,7 @@ impl DeadLetters {
     /// No more is tried with a segment that has something to be looked at by a person.
     fn keep_damaged(&self, number: u64) -> io::Result<()> {
         if let Some(segment) = self.lock().segments.get_mut(&number) {
-            segment.gone = 0;
+            segment.is_damaged = true;
         }
         Ok(())
     }
@@ -116,15 +121,22 @@ impl DeadLetters {
         }
     }
 
-    fn remove_segment(&self, number: u64, marks: &Marks) -> io::Result<()> {
+    /// Removes segments of which nothing is left.
+    fn remove_segments(&self, numbers: &[u64]) -> io::Result<()> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.files.write().unwrap_or_else(PoisonError::into_inner);
         // First what counts of it: a crash from here on removes the rest at the next start.
         let mut forgotten = Forgotten::read(&*self.fs, &self.dir).map_err(io::Error::other)?;
-        if !forgotten.removed.contains(&number) {
-            forgotten.add(&marks.left);
-            forgotten.next = forgotten.next.max(number + 1);
+        for number in numbers {
+            if !forgotten.removed.contains(number) {
+                forgotten.add(&self.marks(*number)?.left);
+                forgotten.next = forgotten.next.max(number + 1);
+            }
         }
         // Those before are gone, or their removal failed and is tried again.
-        let mut removed = BTreeSet::from([number]);
+        let mut removed: BTreeSet<u64> = numbers.iter().copied().collect();
         for earlier in &forgotten.removed {
             if self.lock().segments.contains_key(earlier) {
                 removed.insert(*earlier);
@@ -132,26 +144,41 @@ impl DeadLetters {
         }
         forgotten.removed = removed;
         KIND.write(&*self.fs, &self.dir.join(FILE), &forgotten)?;
-        for path in [self.dir.join(sealed_name(number)), marks::path(&self.dir, number)] {
-            match self.fs.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        for number in numbers {
+            for path in [self.dir.join(sealed_name(*number)), marks::path(&self.dir, *number)] {
+                match self.fs.remove(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         self.fs.sync_dir(&self.dir)?;
-        if let Some(segment) = self.lock().segments.remove(&number) {
-            let bytes = segment.bytes + segment.marks_bytes;
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let mut state = self.lock();
+        for segment in numbers.iter().filter_map(|number| state.segments.remove(number)) {
+            self.bytes.fetch_sub(segment.bytes + segment.marks_bytes, Ordering::Relaxed);
         }
         Ok(())
     }
 }
 
 impl Segment {
-    fn is_worth_writing(&self) -> bool {
+    /// Whether all of its letters are gone for good.
+    fn is_empty(&self, is_finished: &IsFinished<'_>) -> bool {
+        self.live == 0
+            && !self.is_damaged
+            && self.highest.iter().all(|((sink, log), seq)| is_finished(sink, *log, *seq))
+    }
+
+    /// Whether most of its letters are gone. One of which some have gone since it was last asked
+    /// may soon be empty.
+    fn is_worth_writing(&mut self) -> bool {
+        if std::mem::replace(&mut self.gone_before, self.gone) != self.gone || self.is_damaged {
+            return false;
+        }
         let all = self.live + self.gone;
         self.bytes > FILE_HEADER_BYTES as u64
             && self.gone > 0
+            && self.live > 0
             && self.gone as f64 >= all as f64 * GONE_SHARE_MIN
     }
 }

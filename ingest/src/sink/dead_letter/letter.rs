@@ -1,8 +1,6 @@
 //! One dead letter and its bytes: what is said about the pulse as JSON, the pulse as a frame, so
 //! that it can go through the log again as it was.
 
-use std::io;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -94,8 +92,16 @@ impl Letter {
         self.record().map(|record| (record.entry.service, record.entry.kind))
     }
 
-    pub(super) fn encode(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        let about = serde_json::to_vec(&About {
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        let about = self.about_json();
+        bytes.extend_from_slice(&(about.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(about.as_bytes());
+        bytes.extend_from_slice(&self.frame);
+    }
+
+    /// All that is known of it but its pulse.
+    pub(crate) fn about_json(&self) -> String {
+        let about = About {
             tenant: self.tenant.clone(),
             sink: self.sink.clone(),
             log: self.log.to_string(),
@@ -108,17 +114,20 @@ impl Letter {
             first_at_us: self.first_at_us,
             last_at_us: self.last_at_us,
             history: self.history.clone(),
-        })?;
-        bytes.extend_from_slice(&(about.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&about);
-        bytes.extend_from_slice(&self.frame);
-        Ok(())
+        };
+        // Nothing in it has a key that is no text, which alone can fail.
+        serde_json::to_string(&about).unwrap_or_default()
     }
 
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (length, rest) = body.split_at_checked(4)?;
         let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
         let (about, frame) = rest.split_at_checked(length)?;
+        Self::from_parts(about, frame.to_vec())
+    }
+
+    /// The letter of what is known of it and its pulse.
+    pub(crate) fn from_parts(about: &[u8], frame: Vec<u8>) -> Option<Self> {
         let about: About = serde_json::from_slice(about).ok()?;
         Some(Self {
             tenant: about.tenant,
@@ -133,7 +142,7 @@ impl Letter {
             first_at_us: about.first_at_us,
             last_at_us: about.last_at_us,
             history: about.history,
-            frame: frame.to_vec(),
+            frame,
         })
     }
 }

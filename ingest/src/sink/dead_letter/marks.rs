@@ -23,6 +23,8 @@ pub(crate) enum Leaving {
     Expired,
     /// A person gave it up, or replaced it by an edited pulse.
     Discarded,
+    /// The store keeps it for all processes.
+    HandedOver,
 }
 
 /// How many letters left, by how.
@@ -34,6 +36,9 @@ pub struct Left {
     pub expired: u64,
     /// A person gave them up.
     pub discarded: u64,
+    /// The store keeps them for all processes: dead letters still, but not of this disk.
+    #[serde(default)]
+    pub handed_over: u64,
 }
 
 /// Those of one sink and log.
@@ -85,6 +90,7 @@ impl Left {
             Leaving::Replayed => &mut self.replayed,
             Leaving::Expired => &mut self.expired,
             Leaving::Discarded => &mut self.discarded,
+            Leaving::HandedOver => &mut self.handed_over,
         } += 1;
     }
 
@@ -92,6 +98,7 @@ impl Left {
         self.replayed += other.replayed;
         self.expired += other.expired;
         self.discarded += other.discarded;
+        self.handed_over += other.handed_over;
     }
 }
 
@@ -122,34 +129,50 @@ impl Marks {
             return false;
         }
         let earlier = self.failed.remove(&offset).map(|failure| failure.history);
-        let mut history = earlier.unwrap_or_default();
-        history.extend(tried.history.iter().map(|attempt| Attempt {
-            message: shortened(&attempt.message, MESSAGE_BYTES_MAX),
-            ..attempt.clone()
-        }));
-        let kept = history.split_off(history.len().saturating_sub(HISTORY_MAX));
-        let failure = Failure {
-            code: tried.code.clone(),
-            stage: tried.stage.clone(),
-            message: tried.message.clone(),
-            attempts: letter.attempts.saturating_add(tried.attempts.max(1)),
-            last_at_us: tried.last_at_us.max(letter.last_at_us),
-            history: kept,
-        };
-        self.failed.insert(offset, failure);
+        self.failed.insert(offset, Failure::of(letter, tried, earlier.unwrap_or_default()));
         true
     }
 
     /// Tells a letter what has become of it.
     pub(super) fn apply(&self, offset: u32, letter: &mut Letter) {
-        let Some(failure) = self.failed.get(&offset) else { return };
-        letter.code.clone_from(&failure.code);
-        letter.stage.clone_from(&failure.stage);
-        letter.message.clone_from(&failure.message);
-        letter.attempts = failure.attempts;
-        letter.last_at_us = failure.last_at_us;
-        letter.history.extend(failure.history.iter().cloned());
+        if let Some(failure) = self.failed.get(&offset) {
+            failure.apply(letter);
+        }
+    }
+}
+
+impl Failure {
+    /// How a letter has failed again, `history` being its attempts since it was written.
+    fn of(letter: &Letter, tried: &Letter, mut history: Vec<Attempt>) -> Self {
+        history.extend(tried.history.iter().map(|attempt| Attempt {
+            message: shortened(&attempt.message, MESSAGE_BYTES_MAX),
+            ..attempt.clone()
+        }));
+        Self {
+            code: tried.code.clone(),
+            stage: tried.stage.clone(),
+            message: tried.message.clone(),
+            attempts: letter.attempts.saturating_add(tried.attempts.max(1)),
+            last_at_us: tried.last_at_us.max(letter.last_at_us),
+            history: history.split_off(history.len().saturating_sub(HISTORY_MAX)),
+        }
+    }
+
+    fn apply(&self, letter: &mut Letter) {
+        letter.code.clone_from(&self.code);
+        letter.stage.clone_from(&self.stage);
+        letter.message.clone_from(&self.message);
+        letter.attempts = self.attempts;
+        letter.last_at_us = self.last_at_us;
+        letter.history.extend(self.history.iter().cloned());
         let beyond = letter.history.len().saturating_sub(HISTORY_MAX);
         letter.history.drain(..beyond);
+    }
+}
+
+impl Letter {
+    /// It was tried again and has failed as `tried` says.
+    pub(crate) fn fail(&mut self, tried: &Self) {
+        Failure::of(self, tried, Vec::new()).apply(self);
     }
 }

@@ -13,6 +13,7 @@ mod read;
 pub(crate) mod sealed;
 mod segment;
 mod settle;
+mod shared;
 pub(crate) mod uuid_text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,10 @@ use segment::{
     FILE_HEADER_BYTES, VERSION_APPENDED, file_header, open_name, put_record, sealed_name,
 };
 pub(crate) use settle::{Fate, Settled};
+pub use shared::{
+    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+};
+pub(crate) use shared::{group_of, shared_id};
 
 /// Bytes at which another segment is begun; one is read into memory as a whole.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -125,7 +130,7 @@ struct Active {
 }
 
 /// What is known of a segment without reading it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Segment {
     /// How far it is letters.
     bytes: u64,
@@ -134,6 +139,12 @@ struct Segment {
     live: u64,
     /// Letters in the file that are gone.
     gone: u64,
+    /// Of these, when room was last looked for.
+    gone_before: u64,
+    /// Whether some of it can't be read.
+    is_damaged: bool,
+    /// The highest number of each sink and log, gone or not.
+    highest: Vec<((String, LogId), u64)>,
 }
 
 impl DeadLetters {
@@ -179,7 +190,7 @@ impl DeadLetters {
     pub(crate) fn append(&self, letters: &[Letter]) -> Result<(), AppendError> {
         let mut records = Vec::new();
         for letter in letters {
-            put_record(&mut records, letter).map_err(AppendError::Io)?;
+            put_record(&mut records, letter);
         }
         let mut state = self.lock();
         let bytes = self.bytes() + records.len() as u64 + FILE_HEADER_BYTES as u64;
@@ -196,6 +207,7 @@ impl DeadLetters {
         }
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.live += letters.len() as u64;
+            letters.iter().for_each(|letter| segment.note(letter));
         }
         self.count.fetch_add(letters.len() as u64, Ordering::Relaxed);
         Ok(())
@@ -203,9 +215,9 @@ impl DeadLetters {
 
     /// Writes to the active segment, or a new one; returns its number.
     fn write(&self, state: &mut State, records: &[u8]) -> io::Result<u64> {
-        if let Some((number, segment)) = state.active() {
+        if let Some((number, bytes)) = state.active() {
             let written = match &state.active {
-                Some(active) => append_to(&*active.file, records, segment.bytes),
+                Some(active) => append_to(&*active.file, records, bytes),
                 None => Ok(()),
             };
             if written.is_err() {
@@ -266,12 +278,25 @@ impl DeadLetters {
     }
 }
 
+impl Segment {
+    /// Takes in whose letter it has.
+    fn note(&mut self, letter: &Letter) {
+        let is = |((sink, log), _): &&mut ((String, LogId), u64)| {
+            *sink == letter.sink && *log == letter.log
+        };
+        match self.highest.iter_mut().find(is) {
+            Some((_, seq)) => *seq = letter.seq.max(*seq),
+            None => self.highest.push(((letter.sink.clone(), letter.log), letter.seq)),
+        }
+    }
+}
+
 impl State {
-    /// The segment that is appended to, unless it is full.
-    fn active(&self) -> Option<(u64, Segment)> {
+    /// The segment that is appended to, unless it is full, and its length.
+    fn active(&self) -> Option<(u64, u64)> {
         let number = self.active.as_ref()?.number;
-        let segment = *self.segments.get(&number)?;
-        (segment.bytes < SEGMENT_BYTES).then_some((number, segment))
+        let bytes = self.segments.get(&number)?.bytes;
+        (bytes < SEGMENT_BYTES).then_some((number, bytes))
     }
 
     /// Counts a letter that is there (1) or not any more (-1).

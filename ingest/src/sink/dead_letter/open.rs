@@ -138,10 +138,10 @@ impl<'a> Found<'a> {
             match piece {
                 Piece::Record(offset, body) => match Letter::decode(body) {
                     Some(letter) => again |= self.add(&mut segment, &mut marks, (offset, letter)),
-                    None => self.damaged += 1,
+                    None => self.damage(&mut segment),
                 },
                 Piece::Torn(torn) if open => end = torn,
-                Piece::Torn(_) | Piece::Damaged => self.damaged += 1,
+                Piece::Torn(_) | Piece::Damaged => self.damage(&mut segment),
             }
         }
         if open {
@@ -164,6 +164,11 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
+    fn damage(&mut self, segment: &mut Segment) {
+        self.damaged += 1;
+        segment.is_damaged = true;
+    }
+
     /// Takes a letter in; whether it is there a second time, which the marks say then.
     fn add(
         &mut self,
@@ -174,6 +179,7 @@ impl<'a> Found<'a> {
         let seqs = self.known.entry((letter.sink.clone(), letter.log)).or_default();
         let new = seqs.missing(letter.seq, letter.seq + 1) > 0;
         seqs.insert(letter.seq, letter.seq + 1);
+        segment.note(&letter);
         let is_gone = marks.gone.contains(&offset);
         if new && !is_gone {
             marks.apply(offset, &mut letter);

@@ -1,5 +1,7 @@
 //! Where a letter lies, and the id that says so. Pure.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::Xxh3;
@@ -27,7 +29,7 @@ pub struct Held {
     /// Where.
     pub place: LetterPlace,
     /// The letter, with what has become of it since.
-    pub letter: Letter,
+    pub letter: Arc<Letter>,
 }
 
 impl Held {

@@ -44,6 +44,8 @@ pub struct Group {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) letters_max: usize,
+    /// So many are enough at the end of a segment: what is noted of one is written as a whole.
+    pub(crate) letters_enough: usize,
     /// Bytes of pulses that end it.
     pub(crate) bytes_max: usize,
 }
@@ -144,7 +146,7 @@ impl DeadLetters {
                     page.next = page.letters.last().map(|held| held.place);
                     return Ok(page);
                 }
-                page.letters.push(Held { place, letter });
+                page.letters.push(Held { place, letter: letter.into() });
             }
         }
         Ok(page)
@@ -162,7 +164,8 @@ impl DeadLetters {
         let segments = self.segments(|number| (begin..=end.segment).contains(&number));
         let (mut page, mut bytes) = (LetterPage::default(), 0);
         for (looked_through, number) in segments.into_iter().enumerate() {
-            if looked_through == SEGMENTS_A_CALL_MAX {
+            let enough = page.letters.len() >= wanted.letters_enough;
+            if enough || looked_through == SEGMENTS_A_CALL_MAX {
                 return Ok(page);
             }
             let snapshot = self.snapshot(number)?;
@@ -180,13 +183,62 @@ impl DeadLetters {
                 page.next = Some(place);
                 if fits {
                     bytes += letter.frame.len();
-                    page.letters.push(Held { place, letter });
+                    page.letters.push(Held { place, letter: letter.into() });
                 }
             }
             page.next = Some(LetterPlace { segment: number, offset: u32::MAX });
         }
         page.next = None;
         Ok(page)
+    }
+
+    /// Letters of all tenants behind `after`, oldest first, as many as are wanted or one call
+    /// looks through.
+    pub(crate) fn oldest(
+        &self,
+        after: Option<LetterPlace>,
+        wanted: Wanted,
+    ) -> io::Result<Vec<Held>> {
+        let begin = after.map_or(0, |after| after.segment);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for number in self.segments(|number| number >= begin) {
+            let snapshot = self.snapshot(number)?;
+            for (offset, body) in snapshot.records() {
+                let place = LetterPlace { segment: number, offset };
+                if after.is_some_and(|after| place <= after) {
+                    continue;
+                }
+                let Some(letter) = snapshot.letter(offset, body) else { continue };
+                bytes += letter.frame.len();
+                found.push(Held { place, letter: letter.into() });
+                if found.len() == wanted.letters_max || bytes >= wanted.bytes_max {
+                    return Ok(found);
+                }
+            }
+            if !found.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first letter in some segments that is as is asked for.
+    pub(crate) fn find_by(
+        &self,
+        lies: impl Fn(u64) -> bool,
+        is: impl Fn(&Held) -> bool,
+    ) -> io::Result<Option<Held>> {
+        for segment in self.segments(lies) {
+            let snapshot = self.snapshot(segment)?;
+            let held = |(offset, body): (u32, &[u8])| {
+                let letter = snapshot.letter(offset, body)?.into();
+                Some(Held { place: LetterPlace { segment, offset }, letter })
+            };
+            if let Some(found) = snapshot.records().filter_map(held).find(&is) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The letter of an id, if it is there and the tenant's.
@@ -210,11 +262,28 @@ impl DeadLetters {
                 if places.binary_search(&place).is_ok()
                     && let Some(letter) = snapshot.letter(offset, body)
                 {
-                    found.push(Held { place, letter });
+                    found.push(Held { place, letter: letter.into() });
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Keeps of some letters, in the order of their places, those that are there still.
+    pub(crate) fn keep_there(&self, letters: &mut Vec<Held>) -> io::Result<()> {
+        let mut of_segment: Option<(u64, Marks)> = None;
+        let mut failed = None;
+        letters.retain(|held| {
+            let LetterPlace { segment, offset } = held.place;
+            if of_segment.as_ref().is_none_or(|(number, _)| *number != segment) {
+                match self.marks(segment) {
+                    Ok(marks) => of_segment = Some((segment, marks)),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            of_segment.as_ref().is_some_and(|(_, marks)| !marks.gone.contains(&offset))
+        });
+        failed.map_or(Ok(()), Err)
     }
 
     /// The letters of a tenant by reason, the most frequent first.
@@ -247,8 +316,10 @@ impl DeadLetters {
             let Some(letter) = letter else { return ControlFlow::Continue(()) };
             let wants = |group: &&mut Group| group.sample.is_none() && group.reason == letter.code;
             if let Some(group) = groups.iter_mut().find(wants) {
-                group.sample =
-                    Some(Held { place: LetterPlace { segment: number, offset }, letter });
+                group.sample = Some(Held {
+                    place: LetterPlace { segment: number, offset },
+                    letter: letter.into(),
+                });
             }
             let done = groups.iter().all(|group| group.sample.is_some());
             if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -10,8 +10,6 @@
 //! Version 1 is as letters were appended. In version 2 some of them are gone: each body begins
 //! with the u32 offset that its letter had at first, which its id and its marks go by.
 
-use std::io;
-
 use super::letter::Letter;
 
 /// The newest format that is known; an older one stays readable, a newer one is refused.
@@ -69,12 +67,11 @@ pub(super) fn version(bytes: &[u8]) -> Option<u32> {
 }
 
 /// Appends a letter as it is appended to a segment.
-pub(super) fn put_record(bytes: &mut Vec<u8>, letter: &Letter) -> io::Result<()> {
+pub(super) fn put_record(bytes: &mut Vec<u8>, letter: &Letter) {
     let at = bytes.len();
     bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-    letter.encode(bytes)?;
+    letter.encode(bytes);
     seal_record(bytes, at);
-    Ok(())
 }
 
 /// Appends a record of a segment that was made smaller.

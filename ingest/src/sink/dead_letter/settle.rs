@@ -47,7 +47,7 @@ impl DeadLetters {
         let mut marks = before.clone();
         let mut noted = Vec::with_capacity(settled.len());
         for Settled { held, fate } in settled {
-            let (offset, letter) = (held.place.offset, &held.letter);
+            let (offset, letter) = (held.place.offset, &*held.letter);
             let there = match fate {
                 Fate::Leaves(leaving) => marks.leave(offset, letter, *leaving),
                 Fate::Fails(tried) => marks.fail(offset, letter, tried),

@@ -10,7 +10,7 @@ use crate::fs::OsFs;
 use crate::fs::fault::{Faults, SimFs};
 use crate::sink::drain::tests::rig::frames;
 
-fn letter(seq: u64) -> Letter {
+pub(super) fn letter(seq: u64) -> Letter {
     let bytes = frames("a", u128::from(seq)..u128::from(seq) + 1);
     let frame = crate::log::frame::Frame::read_proven(&bytes).expect("a frame");
     let (_, record) = frame.entries().next().expect("a pulse");
@@ -164,7 +164,7 @@ fn fails(held: &Held, code: &str) -> Settled {
         attempts: 2,
         last_at_us: 101,
         history,
-        ..held.letter.clone()
+        ..Letter::clone(&held.letter)
     };
     Settled { held: held.clone(), fate: Fate::Fails(Box::new(tried)) }
 }
@@ -190,7 +190,7 @@ fn what_becomes_of_letters_outlives_a_restart_and_ids_stay() {
     for letters in [letters, open(dir.path())] {
         assert_eq!((letters.len(), letters.len_of("a"), letters.len_of("b")), (2, 2, 0));
         let left = letters.left("main", main_log());
-        assert_eq!(left, Left { replayed: 1, expired: 0, discarded: 1 });
+        assert_eq!(left, Left { replayed: 1, expired: 0, discarded: 1, handed_over: 0 });
         assert_eq!(
             places(&letters).iter().map(Held::id).collect::<Vec<_>>(),
             [held[0].id(), held[2].id()]
@@ -253,7 +253,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
         let end = letters.end();
         let (mut after, mut seqs, mut looked_at) = (None, Vec::new(), 0);
         loop {
-            let wanted = Wanted { letters_max: limit, bytes_max: 1 << 20 };
+            let wanted = Wanted { letters_max: limit, letters_enough: limit, bytes_max: 1 << 20 };
             let page = letters.forward(&Filter::of("a"), (after, end), wanted).expect("read");
             seqs.extend(page.letters.iter().map(|held| held.letter.seq));
             looked_at += page.looked_at;
@@ -268,7 +268,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
     letters.append(&[letter(99)]).expect("kept");
     let end = letters.end();
     letters.append(&[letter(100)]).expect("kept");
-    let wanted = Wanted { letters_max: 100, bytes_max: 1 << 20 };
+    let wanted = Wanted { letters_max: 100, letters_enough: 100, bytes_max: 1 << 20 };
     let page = letters.forward(&Filter::of("a"), (None, end), wanted).expect("read");
     assert_eq!(page.letters.last().map(|held| held.letter.seq), Some(99), "the end is frozen");
 }
@@ -329,7 +329,7 @@ fn room_comes_back_once_no_start_needs_to_know_and_totals_stay() {
     for letters in [letters, open(dir.path())] {
         assert_eq!((letters.len(), letters.bytes()), (0, 0));
         let left = letters.left("main", main_log());
-        assert_eq!(left, Left { replayed: 3, expired: 0, discarded: 2 });
+        assert_eq!(left, Left { replayed: 3, expired: 0, discarded: 2, handed_over: 0 });
         letters.append(&[letter(9)]).expect("kept");
         assert!(letters.settle(&rest).expect("noted") == 0, "no number is used twice");
         let nine = places(&letters).remove(0);
@@ -435,6 +435,7 @@ fn letters_of_the_first_version_are_read_moved_and_given_back() {
     assert_eq!(held[0].letter.record().expect("a pulse").entry.raw, b"7");
     let gone: Vec<_> = held[..3].iter().map(|held| leaves(held, Leaving::Replayed)).collect();
     assert_eq!(letters.settle(&gone).expect("noted"), 3);
+    assert_eq!(letters.compact(&|_, _, _| true).expect("looked"), 0, "more may go soon");
     assert!(letters.compact(&|_, _, _| true).expect("made smaller") > 0);
     let letters = open(dir.path());
     assert_eq!(places(&letters).iter().map(Held::id).collect::<Vec<_>>(), [held[3].id()]);

@@ -26,9 +26,9 @@ pub(crate) struct Line<'a> {
     /// `replay_created`, `replay_completed`, `replay_cancelled`, `discarded` or `edited`.
     pub(crate) action: &'static str,
     pub(crate) tenant: &'a str,
-    /// The name of the key, where it is known.
+    /// The tenant's and the key's name, where keys are needed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) by: Option<&'a str>,
+    pub(crate) asked_by: Option<&'a str>,
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "uuid_text::option::serialize"

@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::sink::dead_letter::{Filter, LetterPlace};
+use crate::sink::dead_letter::{Filter, LetterPlace, SharedPlace};
 
 /// Letters of a dry run that are told by id.
 pub(crate) const SAMPLE_MAX: usize = 10;
+
+/// Parts of a second that a capped rate is given out in.
+const RATE_PARTS: u32 = 4;
 
 /// What is asked of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +24,7 @@ pub struct Order {
     /// Most letters a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// Who asks, where that is known.
+    /// Who asks: the tenant's and the key's name, where keys are needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -104,6 +107,19 @@ pub struct Replay {
     pub(crate) done: Option<LetterPlace>,
     /// What its sink is being given; kept before it is.
     pub(crate) in_flight: Option<InFlight>,
+    /// How far it is with what a store keeps for all processes, which comes after what lies on
+    /// this disk; `None` where there is no such store.
+    #[serde(default)]
+    pub(crate) shared: Option<SharedPart>,
+}
+
+/// How far a replay is with the letters of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SharedPart {
+    /// Whether it is the store's turn.
+    pub(crate) begun: bool,
+    /// All up to here are done.
+    pub(crate) after: Option<SharedPlace>,
 }
 
 /// Letters on their way to their sink.
@@ -142,9 +158,51 @@ impl Replay {
         if next.is_some() {
             self.done = next;
         }
+        let more = match &mut self.shared {
+            Some(shared) if next.is_none() => !std::mem::replace(&mut shared.begun, true),
+            _ => next.is_some(),
+        };
+        self.go_on(more, now_us)
+    }
+
+    /// The same of letters of a store.
+    pub(crate) fn move_on_shared(
+        &mut self,
+        next: Option<SharedPlace>,
+        looked_at: u64,
+        now_us: i64,
+    ) -> bool {
+        self.looked_at += looked_at;
+        // How many there are in the store nobody knows before.
+        self.letters = self.letters.max(self.looked_at);
+        let more = next.is_some();
+        if let Some(shared) = &mut self.shared {
+            shared.after = next;
+        }
+        self.go_on(more, now_us)
+    }
+
+    /// What its sink was given did not all end; whether it ends with that.
+    pub(crate) fn give_up(&mut self, now_us: i64) -> bool {
+        self.go_on(true, now_us)
+    }
+
+    /// How many letters are tried at once.
+    pub(crate) fn piece_letters(&self, most: usize) -> usize {
+        let rate = self.order.rate.filter(|_| !self.order.dry_run);
+        let capped = rate.map_or(u32::MAX, |rate| (rate / RATE_PARTS).max(1));
+        usize::try_from(capped).unwrap_or(usize::MAX).min(most)
+    }
+
+    /// Whether it is the store's turn.
+    pub(crate) fn is_with_store(&self) -> bool {
+        self.in_flight.is_none() && self.shared.as_ref().is_some_and(|shared| shared.begun)
+    }
+
+    fn go_on(&mut self, more: bool, now_us: i64) -> bool {
         let ends = match self.phase {
             Phase::Cancelling => Some(Phase::Cancelled),
-            _ if next.is_none() => Some(Phase::Completed),
+            _ if !more => Some(Phase::Completed),
             _ => None,
         };
         if let Some(phase) = ends {

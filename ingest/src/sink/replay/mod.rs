@@ -7,6 +7,8 @@ mod job;
 mod piece;
 mod recent;
 mod runner;
+mod shared;
+mod shown;
 mod table;
 
 use std::io;
@@ -26,16 +28,19 @@ use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
     DeadLetters, Fate, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
+    SharedError, SharedLetters,
 };
 use crate::sink::drain::job::Tried;
 use crate::sink::drain::view::View;
 
 use audit::{Audit, Line};
+use job::SharedPart;
 use recent::Recent;
 use table::Table;
 
 pub use job::{Counts, Order, Phase, Replay};
 pub use recent::Replayed;
+pub use shown::{Behind, Listing, Shown, ShownGroup};
 
 /// Why something was not done with letters or replays.
 #[derive(Debug, Error)]
@@ -55,6 +60,9 @@ pub enum ReplayError {
     /// The letters or what is kept beside them can't be read or written.
     #[error("use of the dead letters failed")]
     Io(#[from] io::Error),
+    /// Letters that a store keeps can't be read or changed.
+    #[error("use of the store's dead letters failed")]
+    Shared(#[from] SharedError),
 }
 
 /// What a person asks of a replay that there is.
@@ -68,13 +76,13 @@ pub enum Steer {
     Cancel,
 }
 
-/// Whoever acts: a tenant, and the name of its key where that is known.
+/// Whoever acts: a tenant, and which of its keys, where keys are needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     /// The tenant.
     pub tenant: &'a str,
-    /// The key's name.
-    pub key: Option<&'a str>,
+    /// The tenant's and the key's name.
+    pub by: Option<&'a str>,
 }
 
 /// The dead letters and their replays. Cloning shares them. Its methods block, but for those
@@ -92,6 +100,8 @@ struct Desk {
     view: Arc<View>,
     table: Table,
     audit: Audit,
+    /// Where letters lie that all processes see, if a sink has such a place.
+    shared: Option<Arc<dyn SharedLetters>>,
     /// Held while a letter is given up and while letters are taken for a replay: none is both.
     taking: Mutex<()>,
     /// What is being tried, of which replay.
@@ -111,6 +121,7 @@ impl Replays {
             letters: Arc::clone(&view.letters),
             table: Table::open(Arc::clone(&fs), dir)?,
             audit: Audit::new(fs, dir),
+            shared: view.sinks.iter().find_map(|drain| drain.sink.letters()),
             view,
             taking: Mutex::default(),
             trying: Mutex::default(),
@@ -126,6 +137,10 @@ impl Replays {
     pub(crate) fn start(&self, runtime: &Handle) {
         let desk = Arc::clone(&self.desk);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = desk.shared.clone() {
+            let desk = Arc::clone(&desk);
+            tasks.spawn_on(async move { shared::hand_over(desk, shared).await }, runtime);
+        }
         tasks.spawn_on(async move { runner::run(desk).await }, runtime);
     }
 
@@ -185,7 +200,7 @@ impl Replays {
     /// # Errors
     /// When it can't be read.
     pub fn letter(&self, tenant: &str, id: Uuid) -> io::Result<Option<Held>> {
-        self.desk.letters.find(tenant, id)
+        self.desk.find(tenant, id)
     }
 
     /// Gives a letter up. `edited`: because a mended pulse has taken its place.
@@ -195,7 +210,7 @@ impl Replays {
     pub fn discard(&self, actor: Actor<'_>, id: Uuid, edited: bool) -> Result<(), ReplayError> {
         let desk = &*self.desk;
         let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = desk.letters.find(actor.tenant, id)?.ok_or(ReplayError::NotFound)?;
+        let held = desk.find(actor.tenant, id)?.ok_or(ReplayError::NotFound)?;
         if desk.table.in_flight().contains(&held.place) {
             return Err(ReplayError::InFlight);
         }
@@ -221,7 +236,8 @@ impl Replays {
     pub fn create(&self, order: Order) -> Result<Replay, ReplayError> {
         let desk = &*self.desk;
         let (letters, end) = (desk.letters.len_of(&order.filter.tenant), desk.letters.end());
-        let replay = desk.table.add(order, letters, end).ok_or(ReplayError::TooMany)?;
+        let shared = desk.shared.is_some().then(SharedPart::default);
+        let replay = desk.table.add(order, letters, (end, shared)).ok_or(ReplayError::TooMany)?;
         let kept = desk.table.save().and_then(|()| desk.audit.add(&of(&replay, "replay_created")));
         if let Err(error) = kept {
             desk.table.remove(replay.id);
@@ -316,6 +332,7 @@ impl Desk {
             Leaving::Replayed => "replayed",
             Leaving::Expired => "expired",
             Leaving::Discarded => "discarded",
+            Leaving::HandedOver => "handed_over",
         };
         let labels = LeftLabels { sink: sink.to_owned(), how };
         drain.metrics.letters_left.get_or_create(&labels).inc_by(letters);
@@ -328,7 +345,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
         at_us: now_us(),
         action: "",
         tenant: actor.tenant,
-        by: actor.key,
+        asked_by: actor.by,
         replay: None,
         letter: None,
         filter: None,
@@ -339,7 +356,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
 
 fn of<'a>(replay: &'a Replay, action: &'static str) -> Line<'a> {
     let order = &replay.order;
-    let actor = Actor { tenant: &order.filter.tenant, key: order.by.as_deref() };
+    let actor = Actor { tenant: &order.filter.tenant, by: order.by.as_deref() };
     Line {
         action,
         replay: Some(replay.id),

@@ -7,18 +7,26 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::log::frame::Frame;
 use crate::sink::batch::{Batch, RowRef};
 use crate::sink::dead_letter::{Fate, Held, Leaving, LetterPlace, Settled};
 use crate::sink::drain::job::{Ends, Job, Outcome, Tried};
 use crate::sink::drain::sink_drain::SinkDrain;
+use crate::sink::progress::LogId;
 
 use super::job::Replay;
 use super::runner::blocking;
 use super::{Desk, Phase};
 
+/// Letters of a batch, and bytes that end one: a batch from the log at its usual size.
+const BATCH_LETTERS_MAX: usize = 5_000;
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Batches of a piece that a sink has at once: as few as keep it busy while others are prepared.
+const BATCHES_AT_ONCE: usize = 4;
 /// How long a sink that could not sync is left alone.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
 
@@ -28,20 +36,27 @@ type Numbered = BTreeMap<u64, Held>;
 /// Writes what is on its way of a replay; `held` are those of it that are still there.
 pub(super) async fn write(desk: &Arc<Desk>, replay: &Replay, held: Vec<Held>) -> io::Result<()> {
     let Some(flight) = &replay.in_flight else { return Ok(()) };
-    let numbers: HashMap<LetterPlace, u64> = (flight.first_seq..)
+    let mut numbers: Vec<(LetterPlace, u64)> = (flight.first_seq..)
         .zip(&flight.places)
         .filter_map(|(seq, place)| place.map(|place| (place, seq)))
         .collect();
+    numbers.sort_unstable();
     let mut by_sink: HashMap<String, Numbered> = HashMap::new();
     let mut there = Vec::with_capacity(held.len());
     for held in held {
-        let Some(seq) = numbers.get(&held.place) else { continue };
+        let Ok(at) = numbers.binary_search_by_key(&held.place, |(place, _)| *place) else {
+            continue;
+        };
         there.push(held.place);
-        by_sink.entry(held.letter.sink.clone()).or_default().insert(*seq, held);
+        let (_, seq) = numbers[at];
+        match by_sink.get_mut(&held.letter.sink) {
+            Some(letters) => drop(letters.insert(seq, held)),
+            None => drop(by_sink.insert(held.letter.sink.clone(), BTreeMap::from([(seq, held)]))),
+        }
     }
     // What was noted just before a crash is not there any more; it has been taken.
-    let gone: Vec<_> =
-        numbers.keys().filter(|place| there.binary_search(place).is_err()).copied().collect();
+    let gone = numbers.iter().map(|(place, _)| *place);
+    let gone: Vec<_> = gone.filter(|place| there.binary_search(place).is_err()).collect();
     land(desk, replay, &gone, |counts| counts.stored += gone.len() as u64);
     for (sink, letters) in by_sink {
         let drain = desk.view.sinks.iter().find(|drain| drain.name == sink).map(Arc::clone);
@@ -60,46 +75,78 @@ async fn write_to(
     mut letters: Numbered,
 ) -> io::Result<()> {
     let unreadable: Vec<_> =
-        letters.iter().filter(|(_, held)| entry_of(held).is_none()).map(|(seq, _)| *seq).collect();
+        (letters.iter().filter(|(_, held)| entry_of(&held.letter.frame).is_none()))
+            .map(|(seq, _)| *seq)
+            .collect();
     let skipped: Vec<_> = unreadable.iter().filter_map(|seq| letters.remove(seq)).collect();
     skip(desk, replay, skipped.iter());
     if letters.is_empty() {
         return Ok(());
     }
-    let tried = Tried::new(desk.table.log());
-    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) =
-        Some((replay.id, Arc::clone(&tried)));
-    if desk.table.get(replay.id).is_none_or(|now| now.phase != Phase::Running) {
-        // It was told to end: its sink is asked once, not until it is back.
-        desk.halt(replay.id);
-    }
-    let job = Job {
-        drain: Arc::clone(drain),
-        ends: Ends::Replay(Arc::clone(&tried)),
-        batch: batch_of(desk, &letters),
-        _leases: Vec::new(),
-        parts: Vec::new(),
-    };
-    let _halted = job.replay().await;
-    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    let outcome = std::mem::take(&mut *tried.outcome());
+    let below = desk.table.finished_below();
+    let frames = letters.iter().map(|(seq, held)| (*seq, &*held.letter.frame));
+    let batches = batches_of(desk.table.log(), frames, below);
+    let outcome = try_batches(desk, replay.id, drain, batches).await;
     settle(desk, replay, drain, (letters, outcome)).await
 }
 
-fn batch_of(desk: &Desk, letters: &Numbered) -> Batch {
-    let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (seq, held) in letters {
-        let Some(entry) = entry_of(held) else { continue };
-        rows.push(RowRef { seq: *seq, chunk: chunks.len() as u32, frame: 0, entry });
-        bytes += held.letter.frame.len();
-        chunks.push(Bytes::copy_from_slice(&held.letter.frame));
+/// Has a sink write batches; returns how their rows have ended.
+pub(super) async fn try_batches(
+    desk: &Desk,
+    replay: Uuid,
+    drain: &Arc<SinkDrain>,
+    batches: Vec<Batch>,
+) -> Outcome {
+    let tried = Tried::new(desk.table.log());
+    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some((replay, Arc::clone(&tried)));
+    if desk.table.get(replay).is_none_or(|now| now.phase != Phase::Running) {
+        // It was told to end: its sink is asked once, not until it is back.
+        desk.halt(replay);
     }
-    let (log, below) = (desk.table.log(), desk.table.finished_below());
-    Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed()
+    let job = |batch| Job {
+        drain: Arc::clone(drain),
+        ends: Ends::Replay(Arc::clone(&tried)),
+        batch,
+        _leases: Vec::new(),
+        parts: Vec::new(),
+    };
+    let jobs = stream::iter(batches.into_iter().map(job));
+    let written = |job: Job| async move {
+        let _halted = job.replay().await;
+    };
+    jobs.for_each_concurrent(BATCHES_AT_ONCE, written).await;
+    *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    std::mem::take(&mut *tried.outcome())
 }
 
-fn entry_of(held: &Held) -> Option<u32> {
-    let frame = Frame::read_proven(&held.letter.frame).ok()?;
+/// The letters in batches as a sink has them from the log.
+pub(super) fn batches_of<'a>(
+    log: LogId,
+    frames: impl Iterator<Item = (u64, &'a [u8])>,
+    below: u64,
+) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut frames = frames.peekable();
+    while frames.peek().is_some() {
+        let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while rows.len() < BATCH_LETTERS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some((seq, frame)) = frames.next()
+        {
+            let Some(entry) = entry_of(frame) else { continue };
+            rows.push(RowRef { seq, chunk: chunks.len() as u32, frame: 0, entry });
+            bytes += frame.len();
+            chunks.push(Bytes::copy_from_slice(frame));
+        }
+        batches.push(Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed());
+    }
+    batches
+}
+
+/// Where the pulse lies in its frame, if it can be read.
+pub(super) fn entry_of(frame: &[u8]) -> Option<u32> {
+    let frame = Frame::read_proven(frame).ok()?;
     frame.entries().next().map(|(offset, _)| offset as u32)
 }
 
@@ -134,6 +181,12 @@ async fn settle(
     let failed = settled.len() as u64 - taken;
     settled.sort_by_key(|settled| settled.held.place);
     let places: Vec<_> = settled.iter().map(|settled| settled.held.place).collect();
+    // Some may be in the store too, where the last word of their handing over was not heard.
+    if let Some(shared) = &desk.shared {
+        let gone = settled.iter().filter(|settled| matches!(settled.fate, Fate::Leaves(_)));
+        let gone: Vec<_> = gone.map(|settled| desk.shared_of(&settled.held)).collect();
+        shared.remove(&gone).await.map_err(io::Error::other)?;
+    }
     let is_replayed = |settled: &&Settled| settled.fate == Fate::Leaves(Leaving::Replayed);
     let replayed: Vec<_> =
         settled.iter().filter(is_replayed).map(|settled| settled.held.clone()).collect();
@@ -151,7 +204,7 @@ async fn settle(
 }
 
 /// Makes what a sink has taken survive a power loss; whether it did before all stops.
-async fn synced(desk: &Desk, drain: &SinkDrain) -> bool {
+pub(super) async fn synced(desk: &Desk, drain: &SinkDrain) -> bool {
     let mut told = false;
     while !desk.is_stopping() {
         match drain.sink.sync().await {
@@ -183,11 +236,12 @@ fn land(
     if places.is_empty() {
         return;
     }
-    let landed: std::collections::HashSet<_> = places.iter().collect();
+    let mut landed = places.to_vec();
+    landed.sort_unstable();
     desk.table.change(replay.id, |replay| {
         count(&mut replay.counts);
         for place in replay.in_flight.iter_mut().flat_map(|flight| &mut flight.places) {
-            if place.as_ref().is_some_and(|place| landed.contains(place)) {
+            if place.as_ref().is_some_and(|place| landed.binary_search(place).is_ok()) {
                 *place = None;
             }
         }

@@ -11,17 +11,19 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::clock::now_us;
-use crate::sink::dead_letter::{Held, LetterPage, Wanted, place_of};
+use crate::sink::dead_letter::{Held, LetterPage, LetterPlace, Wanted};
 
 use super::job::{Counts, InFlight, Replay, SAMPLE_MAX};
 use super::{Desk, Phase, of};
 
-/// Letters of a piece: a batch at its usual size.
-const PIECE_LETTERS_MAX: usize = 5_000;
-/// Bytes that end a piece.
-const PIECE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Parts of a second that a capped rate is given out in.
-const RATE_PARTS: u32 = 4;
+/// Letters of a piece: some batches at their usual size, since each piece waits for the disk
+/// several times, however small it is.
+const PIECE_LETTERS_ENOUGH: usize = 20_000;
+/// Most letters of one: what is noted of a segment is written as a whole, so a piece rather ends
+/// where a segment does.
+const PIECE_LETTERS_MAX: usize = 32_000;
+/// Bytes of pulses that end a piece.
+const PIECE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Between two looks whether room can be given back: a cursor is synced once a second.
 const COMPACT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a failing disk is left alone.
@@ -35,6 +37,7 @@ pub(super) async fn run(desk: Arc<Desk>) {
     let mut turn = Uuid::nil();
     let mut not_before: HashMap<Uuid, Instant> = HashMap::new();
     let mut compacted = Instant::now();
+    let mut ahead = None;
     while !desk.is_stopping() {
         if compacted.elapsed() >= COMPACT_INTERVAL {
             give_room_back(&desk).await;
@@ -53,7 +56,7 @@ pub(super) async fn run(desk: Arc<Desk>) {
         turn = replay.id;
         let rate = replay.order.rate.filter(|_| !replay.order.dry_run);
         let before = replay.counts.matched;
-        match step(&desk, replay).await {
+        match step(&desk, replay, &mut ahead).await {
             Ok(matched) => {
                 if let Some(rate) = rate {
                     let letters = matched.saturating_sub(before) as f64;
@@ -62,7 +65,7 @@ pub(super) async fn run(desk: Arc<Desk>) {
                 }
             }
             Err(error) => {
-                tracing::error!(replay = %turn, %error, "replay waits for the disk");
+                tracing::error!(replay = %turn, %error, "replay waits");
                 sleep(DISK_WAIT).await;
             }
         }
@@ -70,17 +73,50 @@ pub(super) async fn run(desk: Arc<Desk>) {
     }
 }
 
+/// Letters of a replay that were read before it was their turn.
+struct Ahead {
+    replay: Uuid,
+    after: Option<LetterPlace>,
+    page: LetterPage,
+}
+
+impl Ahead {
+    /// What comes behind the letters that are on their way, if that is soon.
+    async fn read(desk: &Arc<Desk>, replay: &Replay) -> Option<Self> {
+        let after = replay.in_flight.as_ref()?.next?;
+        if replay.order.rate.is_some() || replay.phase != Phase::Running {
+            return None;
+        }
+        let next = Replay { done: Some(after), in_flight: None, ..replay.clone() };
+        let page = blocking(desk, move |desk| read(desk, &next)).await.ok()?;
+        Some(Self { replay: replay.id, after: Some(after), page })
+    }
+
+    /// What was read of this replay, if it is what comes next.
+    fn of(ahead: &mut Option<Self>, replay: &Replay) -> Option<LetterPage> {
+        let is_next = |ahead: &Self| ahead.replay == replay.id && ahead.after == replay.done;
+        ahead.take().filter(is_next).map(|ahead| ahead.page)
+    }
+}
+
 /// Does the next piece of a replay; returns how many letters it has come to in all.
-async fn step(desk: &Arc<Desk>, replay: Replay) -> io::Result<u64> {
+async fn step(desk: &Arc<Desk>, replay: Replay, ahead: &mut Option<Ahead>) -> io::Result<u64> {
     let id = replay.id;
+    if let (true, Some(shared)) = (replay.is_with_store(), &desk.shared) {
+        return match super::shared::step(desk, &**shared, &replay).await {
+            Ok(ended) => keep(desk, id, ended).await,
+            // The store is away, as its rows' is: it is waited for.
+            Err(error) => Err(io::Error::other(format!("{error:#}"))),
+        };
+    }
     let held = match &replay.in_flight {
         Some(flight) => {
             let places: Vec<_> = flight.places.iter().flatten().copied().collect();
             blocking(desk, move |desk| desk.letters.at(&places)).await?
         }
         None => {
-            let taken = replay.clone();
-            match blocking(desk, move |desk| take(desk, &taken)).await? {
+            let (taken, ahead) = (replay.clone(), Ahead::of(ahead, &replay));
+            match blocking(desk, move |desk| take(desk, &taken, ahead)).await? {
                 Taken::Letters(held) => held,
                 Taken::Nothing { ended } => return keep(desk, id, ended).await,
             }
@@ -90,7 +126,11 @@ async fn step(desk: &Arc<Desk>, replay: Replay) -> io::Result<u64> {
     let mut ended = false;
     if replay.in_flight.is_some() {
         give_way(desk, &held).await;
-        super::piece::write(desk, &replay, held).await?;
+        // The next letters are read while these are written.
+        let writing = super::piece::write(desk, &replay, held);
+        let (written, read) = tokio::join!(writing, Ahead::read(desk, &replay));
+        *ahead = read;
+        written?;
         if desk.is_stopping() {
             return Ok(0);
         }
@@ -136,9 +176,9 @@ enum Taken {
 }
 
 /// Takes the next letters of a replay, numbered and kept as being on their way.
-fn take(desk: &Desk, replay: &Replay) -> io::Result<Taken> {
+fn take(desk: &Desk, replay: &Replay, ahead: Option<LetterPage>) -> io::Result<Taken> {
     let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
-    let page = look(desk, replay)?;
+    let page = look(desk, replay, ahead)?;
     let writes = !replay.order.dry_run && !page.letters.is_empty();
     let first_seq = if writes { desk.table.number(page.letters.len() as u64) } else { 0 };
     let LetterPage { letters, looked_at, next } = page;
@@ -148,7 +188,7 @@ fn take(desk: &Desk, replay: &Replay) -> io::Result<Taken> {
         }
         replay.counts.matched += letters.len() as u64;
         let room = SAMPLE_MAX.saturating_sub(replay.sample.len());
-        replay.sample.extend(letters.iter().take(room).map(Held::id));
+        replay.sample.extend(letters.iter().take(room).map(|held| desk.id_of(held)));
         if writes {
             let places = letters.iter().map(|held| Some(held.place)).collect();
             replay.in_flight = Some(InFlight { first_seq, places, next, looked_at });
@@ -173,22 +213,31 @@ fn take(desk: &Desk, replay: &Replay) -> io::Result<Taken> {
     Ok(Taken::Letters(letters))
 }
 
-fn look(desk: &Desk, replay: &Replay) -> io::Result<LetterPage> {
-    let mut page = match replay.order.only {
+fn read(desk: &Desk, replay: &Replay) -> io::Result<LetterPage> {
+    let page = match replay.order.only {
         Some(id) => {
-            let places: Vec<_> = place_of(id).into_iter().collect();
-            let letters = desk.letters.at(&places)?;
+            let letters: Vec<_> = desk.find(&replay.order.filter.tenant, id)?.into_iter().collect();
             LetterPage { looked_at: letters.len() as u64, letters, next: None }
         }
         None => {
-            let rate = replay.order.rate.map_or(u32::MAX, |rate| (rate / RATE_PARTS).max(1));
-            let capped = usize::try_from(rate).unwrap_or(usize::MAX);
-            let letters_max = if replay.order.dry_run { usize::MAX } else { capped };
             let wanted = Wanted {
-                letters_max: letters_max.min(PIECE_LETTERS_MAX),
+                letters_max: replay.piece_letters(PIECE_LETTERS_MAX),
+                letters_enough: replay.piece_letters(PIECE_LETTERS_ENOUGH),
                 bytes_max: PIECE_BYTES_MAX,
             };
             desk.letters.forward(&replay.order.filter, (replay.done, replay.end), wanted)?
+        }
+    };
+    Ok(page)
+}
+
+/// The next letters of a replay as they are now, some of which may have been read before.
+fn look(desk: &Desk, replay: &Replay, ahead: Option<LetterPage>) -> io::Result<LetterPage> {
+    let mut page = match ahead {
+        None => read(desk, replay)?,
+        Some(mut ahead) => {
+            desk.letters.keep_there(&mut ahead.letters)?;
+            ahead
         }
     };
     // What another replay has on its way is the other's.

@@ -15,7 +15,7 @@ use crate::sink::dead_letter::sealed::{Kind, SealedError};
 use crate::sink::dead_letter::{LetterPlace, OpenError};
 use crate::sink::progress::LogId;
 
-use super::job::{Order, Phase, Replay};
+use super::job::{Order, Phase, Replay, SharedPart};
 
 const KIND: Kind = Kind { magic: 0x5052_4D50, version: 1, bytes_max: 64 << 20 };
 const FILE: &str = "replays";
@@ -74,7 +74,12 @@ impl Table {
     }
 
     /// Adds a replay of letters before `end`; `None`: too many have not ended.
-    pub(super) fn add(&self, order: Order, letters: u64, end: LetterPlace) -> Option<Replay> {
+    pub(super) fn add(
+        &self,
+        order: Order,
+        letters: u64,
+        (end, shared): (LetterPlace, Option<SharedPart>),
+    ) -> Option<Replay> {
         let mut saved = self.lock();
         let of_tenant = |replay: &Replay| replay.order.filter.tenant == order.filter.tenant;
         let open = || saved.replays.iter().filter(|replay| !replay.phase.is_ended());
@@ -103,6 +108,7 @@ impl Table {
             end,
             done: None,
             in_flight: None,
+            shared,
         };
         saved.replays.push(replay.clone());
         Some(replay)

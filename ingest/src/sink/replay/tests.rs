@@ -27,7 +27,7 @@ fn all() -> Order {
     Order { filter: Filter::of("a"), only: None, dry_run: false, rate: None, by: None }
 }
 
-const ACTOR: Actor<'static> = Actor { tenant: "a", key: Some("ops") };
+const ACTOR: Actor<'static> = Actor { tenant: "a", by: Some("a/ops") };
 
 async fn ended(rig: &Rig, id: Uuid) -> Replay {
     let ended = tokio::time::timeout(LONG, rig.drains.replays().ended(id)).await;
@@ -114,7 +114,7 @@ async fn letters_that_fail_again_stay_with_their_history() {
     rig.drains.replays().discard(ACTOR, after[4].id(), false).expect("given up");
     let again = rig.drains.replays().discard(ACTOR, after[4].id(), false);
     assert!(matches!(again, Err(ReplayError::NotFound)));
-    let foreign = Actor { tenant: "b", key: None };
+    let foreign = Actor { tenant: "b", by: None };
     let foreign = rig.drains.replays().discard(foreign, after[5].id(), false);
     assert!(matches!(foreign, Err(ReplayError::NotFound)));
     let ledger = rig.drains.ledger().remove(0);

@@ -10,6 +10,7 @@ mod error;
 #[cfg(test)]
 mod error_tests;
 pub mod layout;
+mod letters;
 mod lifetime;
 mod link;
 mod live;
@@ -40,11 +41,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::fs::OsFs;
+use crate::sink::dead_letter::SharedLetters;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
 use counts::{FlushError, Sums};
 use error::{Class, classify};
+use letters::Letters;
 use link::Link;
 use metrics::CassandraMetrics;
 use pace::Pace;
@@ -77,6 +80,7 @@ pub struct CassandraStore {
     reader: Reader,
     sums: Arc<Sums>,
     sharder: Sharder,
+    letters: Arc<Letters>,
     settings: Arc<CassandraSettings>,
     /// The log that is written from, once the drain has told.
     log: Mutex<Option<LogId>>,
@@ -106,8 +110,18 @@ impl CassandraStore {
             tasks.spawn_on(counting, runtime);
         }
         let sharder = Sharder::new(Arc::clone(&settings.clock));
-        let log = Mutex::default();
-        Ok(Arc::new(Self { _tasks: tasks, link, writer, reader, sums, sharder, settings, log }))
+        let letters = Arc::new(Letters::new(Arc::clone(&link), Arc::clone(&settings)));
+        Ok(Arc::new(Self {
+            _tasks: tasks,
+            link,
+            writer,
+            reader,
+            sums,
+            sharder,
+            letters,
+            settings,
+            log: Mutex::default(),
+        }))
     }
 
     /// Its connection, for what processes share beside pulses.
@@ -202,6 +216,10 @@ impl Sink for CassandraStore {
 
     fn maintain(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(self.count_writers())
+    }
+
+    fn letters(&self) -> Option<Arc<dyn SharedLetters>> {
+        Some(Arc::clone(&self.letters) as _)
     }
 
     fn state(&self) -> SinkState {

@@ -12,6 +12,8 @@ use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 
+use super::letters::LetterStatements;
+
 /// Writes one row; the values are bound in the order of the columns, then the time to live in
 /// seconds and the write time in microseconds.
 const INSERT_EVENT: &str = "INSERT INTO pulse_events_by_service (tenant, service_name, bucket, \
@@ -60,6 +62,7 @@ pub(crate) struct Statements {
     pub(crate) select_id: PreparedStatement,
     /// Bound: tenant. Gives hour and shards, newest hour first.
     pub(crate) select_id_hours: PreparedStatement,
+    pub(crate) letters: LetterStatements,
     /// Bound: tenant, hour, from minute (inclusive), to minute (exclusive). Gives minute, kind
     /// and pulses.
     pub(crate) select_counts: PreparedStatement,
@@ -71,28 +74,17 @@ impl Statements {
         session: &Session,
         consistency: Consistency,
     ) -> Result<Self, PrepareError> {
-        let prepare = async |text: &str| {
-            let mut statement = session.prepare(text).await?;
-            statement.set_consistency(consistency);
-            // Each is made from the record alone: sent twice, it does the same.
-            statement.set_is_idempotent(true);
-            Ok::<_, PrepareError>(statement)
-        };
-        let reads = read_profile(session);
-        let select = async |text: &str| {
-            let mut statement = prepare(text).await?;
-            statement.set_execution_profile_handle(Some(reads.clone()));
-            // Columns are named, and no migration changes the type of one.
-            statement.set_use_cached_result_metadata(true);
-            Ok::<_, PrepareError>(statement)
-        };
+        let preparing = Preparing { session, consistency, reads: read_profile(session) };
+        let (prepare, select) = (|text| preparing.write(text), |text| preparing.read(text));
         let events = |place: &str| {
             format!(
                 "SELECT {EVENT_COLUMNS} FROM pulse_events_by_service WHERE tenant = ? AND \
                  service_name = ? AND bucket = ? AND shard = ? AND {place}"
             )
         };
+        let letters = LetterStatements::prepare(&preparing).await?;
         Ok(Self {
+            letters,
             insert_event: prepare(INSERT_EVENT).await?,
             insert_id: prepare(INSERT_ID).await?,
             insert_bucket: prepare(INSERT_BUCKET).await?,
@@ -105,8 +97,8 @@ impl Statements {
                  service_name = ? AND bucket <= ? AND bucket >= ?",
             )
             .await?,
-            select_events: select(&events(EVENTS_BETWEEN)).await?,
-            select_event: select(&events("event_time = ? AND event_id = ?")).await?,
+            select_events: preparing.read(&events(EVENTS_BETWEEN)).await?,
+            select_event: preparing.read(&events("event_time = ? AND event_id = ?")).await?,
             select_id: select(
                 "SELECT service_name, event_time, shard FROM pulse_ids WHERE tenant = ? AND \
                  receive_hour = ? AND id_shard = ? AND event_id = ?",
@@ -122,6 +114,34 @@ impl Statements {
             )
             .await?,
         })
+    }
+}
+
+/// Prepares one statement after the other.
+#[derive(Debug)]
+pub(super) struct Preparing<'a> {
+    session: &'a Session,
+    consistency: Consistency,
+    reads: ExecutionProfileHandle,
+}
+
+impl Preparing<'_> {
+    /// One that writes.
+    pub(super) async fn write(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        let mut statement = self.session.prepare(text).await?;
+        statement.set_consistency(self.consistency);
+        // Each is made from the record alone: sent twice, it does the same.
+        statement.set_is_idempotent(true);
+        Ok(statement)
+    }
+
+    /// One that reads.
+    pub(super) async fn read(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
+        let mut statement = self.write(text).await?;
+        statement.set_execution_profile_handle(Some(self.reads.clone()));
+        // Columns are named, and no migration changes the type of one.
+        statement.set_use_cached_result_metadata(true);
+        Ok(statement)
     }
 }
 

@@ -6,9 +6,9 @@ mod counts;
 mod ids;
 mod merge;
 mod order;
-mod series;
+pub(super) mod series;
 mod slices;
-mod source;
+pub(super) mod source;
 #[cfg(test)]
 mod tests;
 mod walk;

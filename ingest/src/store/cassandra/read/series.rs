@@ -88,7 +88,7 @@ impl Series<'_> {
 }
 
 /// A page of at most `items` rows, and where the next one begins.
-pub(super) async fn page(
+pub(in super::super) async fn page(
     session: &Session,
     (statement, items): (&PreparedStatement, usize),
     values: impl SerializeRow,

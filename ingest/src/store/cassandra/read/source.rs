@@ -72,7 +72,7 @@ pub(super) trait Source: Sync {
 
 /// Why something was not read.
 #[derive(Debug, Error)]
-pub(super) enum ReadError {
+pub(in super::super) enum ReadError {
     /// The database did not answer, or with an error.
     #[error("request to the database failed")]
     Request(#[source] Box<scylla::errors::ExecutionError>),

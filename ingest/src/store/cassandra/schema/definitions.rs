@@ -9,6 +9,8 @@
 //! * `pulse_counts`: how many pulses a minute has, as absolute sums of each log's parts.
 //! * `pulse_writers`: which logs are written from now.
 //! * `pulse_dead_letters`: pulses that a sink can never take, as they were.
+//! * `pulse_dead_letter_parts`: the bytes of large ones.
+//! * `pulse_dead_letter_days`: in which days a tenant has any.
 //! * `pulse_schema`: the version and the retention of these tables.
 //! * `pulse_lock`: who changes them.
 
@@ -40,6 +42,11 @@ enum Keeps {
     Always,
 }
 
+/// The version that made the first tables.
+const FIRST: i32 = 1;
+/// The version that handed dead letters over to the database.
+const SECOND: i32 = 2;
+
 /// A table.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -52,6 +59,8 @@ pub(super) struct Table {
     pub(super) key: &'static [&'static str],
     order: &'static str,
     keeps: Keeps,
+    /// The version that made it.
+    since: i32,
 }
 
 /// What leads from the version below to this one. Each statement may run again.
@@ -62,7 +71,7 @@ pub(super) struct Migration {
 }
 
 /// All tables.
-pub(super) const TABLES: [Table; 9] = [
+pub(super) const TABLES: [Table; 11] = [
     Table {
         name: "pulse_events_by_service",
         comment: "pulses by service and time",
@@ -89,6 +98,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "service_name", "bucket", "shard", "event_time", "event_id"],
         order: "event_time DESC, event_id DESC",
         keeps: Keeps::Retention,
+        since: FIRST,
     },
     Table {
         name: "pulse_buckets",
@@ -104,6 +114,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "service_name", "bucket", "slice", "layout"],
         order: "bucket DESC, slice DESC, layout ASC",
         keeps: Keeps::Buckets,
+        since: FIRST,
     },
     Table {
         name: "pulse_ids",
@@ -121,6 +132,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "receive_hour", "id_shard", "event_id"],
         order: "",
         keeps: Keeps::Retention,
+        since: FIRST,
     },
     Table {
         name: "pulse_id_hours",
@@ -134,6 +146,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "receive_hour", "shards"],
         order: "receive_hour DESC, shards ASC",
         keeps: Keeps::Buckets,
+        since: FIRST,
     },
     Table {
         name: "pulse_counts",
@@ -151,6 +164,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "hour", "minute", "kind", "log_id", "part"],
         order: "",
         keeps: Keeps::Retention,
+        since: FIRST,
     },
     Table {
         name: "pulse_writers",
@@ -159,6 +173,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["log_id"],
         order: "",
         keeps: Keeps::Seconds(180),
+        since: FIRST,
     },
     Table {
         name: "pulse_dead_letters",
@@ -185,6 +200,38 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["tenant", "day", "shard", "at", "sink", "log_id", "seq"],
         order: "at DESC, sink ASC, log_id ASC, seq ASC",
         keeps: Keeps::Retention,
+        since: FIRST,
+    },
+    Table {
+        name: "pulse_dead_letter_parts",
+        comment: "bytes of dead letters that are large",
+        columns: &[
+            "tenant text",
+            "day timestamp",
+            "shard smallint",
+            "letter uuid",
+            "part smallint",
+            "bytes blob",
+            "PRIMARY KEY ((tenant, day, shard), letter, part)",
+        ],
+        key: &["tenant", "day", "shard", "letter", "part"],
+        order: "",
+        keeps: Keeps::Retention,
+        since: SECOND,
+    },
+    Table {
+        name: "pulse_dead_letter_days",
+        comment: "days in which a tenant has dead letters, and where they lie",
+        columns: &[
+            "tenant text",
+            "day timestamp",
+            "shard smallint",
+            "PRIMARY KEY ((tenant), day, shard)",
+        ],
+        key: &["tenant", "day", "shard"],
+        order: "day DESC, shard ASC",
+        keeps: Keeps::Buckets,
+        since: SECOND,
     },
     Table {
         name: SCHEMA,
@@ -198,6 +245,7 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["component"],
         order: "",
         keeps: Keeps::Always,
+        since: FIRST,
     },
     Table {
         name: LOCK,
@@ -206,13 +254,18 @@ pub(super) const TABLES: [Table; 9] = [
         key: &["name"],
         order: "",
         keeps: Keeps::Always,
+        since: FIRST,
     },
 ];
 
 /// All versions, oldest first.
 pub(super) fn migrations(keyspace: &str, retention: Retention) -> Vec<Migration> {
-    let all = TABLES.iter().map(|table| table.create(keyspace, retention));
-    vec![Migration { version: 1, statements: all.collect() }]
+    let version = |version| {
+        let new = TABLES.iter().filter(|table| table.since == version);
+        let statements = new.map(|table| table.create(keyspace, retention)).collect();
+        Migration { version, statements }
+    };
+    vec![version(FIRST), version(SECOND)]
 }
 
 /// What makes existing tables keep rows for another time.

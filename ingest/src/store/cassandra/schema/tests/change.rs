@@ -3,12 +3,19 @@
 use super::*;
 use crate::store::cassandra::schema::lease::Lease;
 
+/// The newest version that this program knows.
+fn newest() -> i32 {
+    let versions = definitions::migrations("any", Retention::new(DAY));
+    versions.last().map_or(0, |version| version.version)
+}
+
 /// A program that knows one more version.
-fn with_a_second(keyspace: &str, retention: Retention) -> Vec<Migration> {
+fn with_one_more(keyspace: &str, retention: Retention) -> Vec<Migration> {
     let mut versions = definitions::migrations(keyspace, retention);
     let table = format!("CREATE TABLE IF NOT EXISTS {keyspace}.pulse_more (a int PRIMARY KEY)");
-    let comment = format!("ALTER TABLE {keyspace}.pulse_writers WITH comment = 'of version 2'");
-    versions.push(Migration { version: 2, statements: vec![table, comment] });
+    let comment = format!("ALTER TABLE {keyspace}.pulse_writers WITH comment = 'of another'");
+    let version = newest() + 1;
+    versions.push(Migration { version, statements: vec![table, comment] });
     versions
 }
 
@@ -24,7 +31,7 @@ async fn a_fresh_keyspace_gets_all_tables_and_is_right_from_then_on() {
     assert_eq!(events.how["class"].rsplit('.').next(), Some("TimeWindowCompactionStrategy"));
     assert_eq!(events.window(), ("8", "HOURS"));
     let noted = fixture.noted().await.expect("noted");
-    assert_eq!((noted.version, noted.retention), (1, Retention::new(7 * DAY)));
+    assert_eq!((noted.version, noted.retention), (newest(), Retention::new(7 * DAY)));
     // What is right needs no lock: it may be held by one that crashed.
     let process = fixture.process();
     let other = (Uuid::now_v7(), LEASE);
@@ -74,10 +81,10 @@ async fn a_newer_version_follows_an_older_one_and_keeps_its_rows() {
     let fixture = Fixture::new("second").await;
     fixture.process().run().await.expect("prepare");
     fixture.send("INSERT INTO KS.pulse_writers (log_id, seen) VALUES (uuid(), 0)", ()).await;
-    let newer = Preparation { migrations: with_a_second, ..fixture.process() };
-    newer.run().await.expect("prepare the second version");
+    let newer = Preparation { migrations: with_one_more, ..fixture.process() };
+    newer.run().await.expect("prepare the newer version");
     assert!(fixture.tables().await.contains_key("pulse_more"));
-    assert_eq!(fixture.noted().await.map(|noted| noted.version), Some(2));
+    assert_eq!(fixture.noted().await.map(|noted| noted.version), Some(newest() + 1));
     let rows: Vec<(i64,)> = fixture.rows("SELECT count(*) FROM KS.pulse_writers").await;
     assert_eq!(rows, [(1,)]);
     fixture.close().await;

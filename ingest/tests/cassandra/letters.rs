@@ -1,0 +1,192 @@
+//! Dead letters in the database: what one server could not store is seen, given up, mended and
+//! replayed by another one, whatever becomes of the first.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use xtask::client::Request;
+use xtask::flags;
+use xtask::ledger::{drained, in_place};
+use xtask::server::{Launch, Server, wait_for};
+
+use crate::support::{Bed, SOON, connected};
+
+const LETTERS: usize = 1_000;
+/// Letters a second: slow enough to be in the middle of it when a server is killed.
+const RATE: usize = 400;
+const REPLAY_MAX: Duration = Duration::from_secs(120);
+
+/// Servers that refuse pulses of kind `refused` while there is a file.
+struct Refusing {
+    bed: Bed,
+    dir: TempDir,
+}
+
+impl Refusing {
+    fn new(name: &str) -> Result<Self> {
+        let at = Self { bed: Bed::new(name)?, dir: TempDir::new()? };
+        fs::write(at.file(), "")?;
+        Ok(at)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("refuse")
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start(&self, name: &str) -> Result<Server> {
+        let launch: Launch = self.bed.launch_of(&example("refusing")?, &self.data(name));
+        let server = launch.flag(flags::REFUSE_WHILE, &self.file().display().to_string());
+        let server = server.start()?;
+        server.wait_ready(SOON)?;
+        connected(&server)?;
+        Ok(server)
+    }
+}
+
+fn example(name: &str) -> Result<PathBuf> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"));
+    let path = binary.with_file_name("examples").join(name);
+    ensure!(path.exists(), "{} is not built: cargo build --examples", path.display());
+    Ok(path)
+}
+
+fn send(server: &Server, numbers: std::ops::Range<usize>) -> Result<()> {
+    let event = |number| {
+        let id = format!("letter-{number}");
+        json!({"service": "letters", "kind": "refused", "event_id": id}).to_string()
+    };
+    let body = numbers.map(event).collect::<Vec<_>>().join("\n");
+    let response = server.client().send(&Request::lines("/pulse", body))?;
+    ensure!(response.status == 202, "{}", response.text());
+    drained(server, SOON)?;
+    Ok(())
+}
+
+/// The ids of all letters, by all pages.
+fn listed(server: &Server) -> Result<Vec<String>> {
+    let (mut client, mut ids, mut cursor) = (server.client(), Vec::new(), String::new());
+    loop {
+        let page = client.get_json(&format!("/v1/dead-letters?limit=90{cursor}"))?;
+        ensure!(page["complete"] == true, "{page}");
+        for letter in page["dead_letters"].as_array().context("letters")? {
+            ids.push(letter["id"].as_str().context("an id")?.to_owned());
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(ids),
+        }
+    }
+}
+
+/// Waits until a server has handed over all of its letters.
+fn handed_over(server: &Server) -> Result<()> {
+    wait_for(SOON, "letters to be handed over", || {
+        let samples = server.samples()?;
+        let over = [("how", "handed_over")];
+        let gone = samples.sum("pulsemesh_dead_letters_left_total", &over);
+        Ok(gone > 0.0 && gone == in_place(&samples, "dead_lettered"))
+    })
+    .with_context(|| format!("its log:\n{}", server.log()))
+}
+
+fn ask(server: &Server, method: &str, target: &str, body: &str) -> Result<Value> {
+    let response = server.client().send(&Request::new(method, target).body(body))?;
+    let text = response.text();
+    ensure!(response.status < 300, "{method} {target}: {} {text}", response.status);
+    response.json()
+}
+
+fn completed(server: &Server, target: &str) -> Result<bool> {
+    Ok(server.client().get_json(target)?["state"] == "completed")
+}
+
+#[test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+fn letters_of_a_server_that_is_lost_are_seen_and_replayed_by_the_others_once() -> Result<()> {
+    let at = Refusing::new("letters")?;
+    let mut first = at.start("first")?;
+    send(&first, 0..LETTERS)?;
+    handed_over(&first)?;
+    let mut second = at.start("second")?;
+    let ids = listed(&second)?;
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    ensure!((ids.len(), distinct.len()) == (LETTERS, LETTERS), "{} letters", ids.len());
+    ensure!(listed(&first)? == ids, "each server lists the same");
+    let groups = second.client().get_json("/v1/dead-letters/groups")?;
+    ensure!(groups["groups"][0]["count"] == LETTERS, "{groups}");
+    first.kill()?;
+    fs::remove_dir_all(at.data("first"))?;
+
+    let shown = ask(&second, "GET", &format!("/v1/dead-letters/{}", ids[0]), "")?;
+    ensure!(shown["body"].as_str().is_some_and(|body| body.contains("letter-")), "{shown}");
+    ask(&second, "DELETE", &format!("/v1/dead-letters/{}", ids[0]), "")?;
+    let again = Request::new("DELETE", &format!("/v1/dead-letters/{}", ids[0]));
+    ensure!(second.client().send(&again)?.status == 404);
+    let edited = ask(
+        &second,
+        "POST",
+        &format!("/v1/dead-letters/{}/replay", ids[1]),
+        r#"{"service":"letters","kind":"taken"}"#,
+    )?;
+    let failed = ask(&second, "POST", &format!("/v1/dead-letters/{}/replay", ids[2]), "")?;
+    ensure!(failed["counts"]["failed"] == 1, "{failed}");
+    let letter = ask(&second, "GET", &format!("/v1/dead-letters/{}", ids[2]), "")?;
+    ensure!((&letter["attempts"], &letter["stage"]) == (&json!(2), &json!("replay")), "{letter}");
+    let left: HashSet<_> = listed(&second)?.into_iter().collect();
+    ensure!(left == ids[2..].iter().cloned().collect(), "{} left", left.len());
+
+    // Two at once, one of which is killed: that costs work, and never a second row.
+    fs::remove_file(at.file())?;
+    let third = at.start("third")?;
+    let order = json!({"rate": RATE}).to_string();
+    let begin = |server: &Server| -> Result<String> {
+        let replay = ask(server, "POST", "/v1/replays", &order)?;
+        Ok(format!("/v1/replays/{}", replay["id"].as_str().context("an id")?))
+    };
+    let (of_second, of_third) = (begin(&second)?, begin(&third)?);
+    wait_for(SOON, "some letters", || {
+        let replay = second.client().get_json(&of_second)?;
+        Ok(replay["counts"]["stored"].as_f64().is_some_and(|stored| stored > 0.0))
+    })?;
+    second.kill()?;
+    second = at.start("second")?;
+    wait_for(REPLAY_MAX, "the end of both replays", || {
+        Ok(completed(&second, &of_second)? && completed(&third, &of_third)?)
+    })?;
+    ensure!(listed(&second)?.is_empty() && listed(&third)?.is_empty());
+    let rows = at.bed.rows()?;
+    let distinct: HashSet<_> = rows.iter().collect();
+    ensure!((rows.len(), distinct.len()) == (LETTERS - 1, LETTERS - 1), "{} rows", rows.len());
+    let id = edited["id"].as_str().context("an id")?;
+    ensure!(ask(&third, "GET", &format!("/v1/pulses/{id}"), "")?["kind"] == "taken");
+    drained(&second, SOON).map(drop)
+}
+
+#[test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+fn letters_larger_than_a_value_may_be_are_handed_over_in_parts() -> Result<()> {
+    let at = Refusing::new("parts")?;
+    let (first, second) = (at.start("first")?, at.start("second")?);
+    let payload = "x".repeat(60 * 1024);
+    let body = json!({"service": "letters", "kind": "refused", "payload": payload}).to_string();
+    let response = first.client().send(&Request::json("/pulse", body.clone()))?;
+    ensure!(response.status == 202, "{}", response.text());
+    drained(&first, SOON)?;
+    handed_over(&first)?;
+    let ids = listed(&second)?;
+    ensure!(ids.len() == 1, "{ids:?}");
+    let letter = ask(&second, "GET", &format!("/v1/dead-letters/{}", ids[0]), "")?;
+    ensure!(letter["body"] == body, "its bytes differ");
+    ask(&second, "DELETE", &format!("/v1/dead-letters/{}", ids[0]), "")?;
+    ensure!(listed(&first)?.is_empty());
+    Ok(())
+}
