@@ -44,7 +44,7 @@ fn letter(sink: &str, in_memory: bool) -> Held {
         history: Vec::new(),
         frame: Letter::frame_of(&record()),
     };
-    Held { place: LetterPlace { segment: 0, offset: 8 }, letter }
+    Held { place: LetterPlace { segment: 0, offset: 8 }, letter: letter.into() }
 }
 
 fn underway(is_logged: bool, sinks: &[(&str, bool)]) -> Option<Underway> {
