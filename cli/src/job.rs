@@ -1,4 +1,4 @@
-//! Jobs of the server, such as replays and erasures: shown, and watched until they end.
+//! Jobs of the server, such as replays: shown, and watched until they end.
 
 use std::thread;
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! `search` and `erase` against a responder that gives the answers which the endpoints are agreed
-//! to give. It knows nothing of the server: whether both keep to it, tests of the real one show.
+//! `search` against a responder that gives answers which a server would take long to come to. It
+//! knows nothing of the server: whether both keep to it, tests of the real one show.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::support::run;
@@ -105,44 +105,5 @@ fn pages_of_a_service_are_one_answer_and_what_is_missing_is_told() -> Result<()>
     ensure!(letter.out.contains("refused"), "{letter:?}");
     let none = run(&["search"])?.expect(2)?;
     ensure!(none.err.contains("--service"), "{none:?}");
-    Ok(())
-}
-
-fn erasure(state: &str) -> Value {
-    let progress = json!({"partitions": 10, "erased": 3});
-    json!({"id": "e", "state": state, "progress": progress, "counts": {"pulses": 7}})
-}
-
-#[test]
-fn an_erasure_is_confirmed_watched_listed_and_cancelled() -> Result<()> {
-    let (url, asked) = responder(vec![
-        (202, erasure("running")),
-        (200, erasure("running")),
-        (200, erasure("completed")),
-        (200, json!({"erasures": [erasure("completed")]})),
-        (200, json!({"erasures": [erasure("completed")]})),
-        (200, erasure("cancelled")),
-        (200, erasure("completed")),
-    ])?;
-    let unconfirmed = run(&["--url", &url, "erase", "start"])?.expect(2)?;
-    ensure!(unconfirmed.err.contains("--confirm"), "{unconfirmed:?}");
-    let typed = ["--url", &url, "erase", "start", "--confirm", "t", "--watch", "--json"];
-    let done = run(&typed)?.expect(0)?.json()?;
-    assert_eq!(done["state"], "completed");
-    let (line, body) = asked.recv()?;
-    assert_eq!(
-        (line.as_str(), body.as_str()),
-        ("POST /v1/erasures HTTP/1.1", r#"{"confirm":"t"}"#)
-    );
-    assert_eq!(asked.recv()?.0, "GET /v1/erasures/e HTTP/1.1");
-    asked.recv().context("the second look")?;
-    let table = run(&["--url", &url, "erase", "list"])?.expect(0)?.out;
-    ensure!(table.contains("completed") && table.contains("pulses=7"), "{table}");
-    assert_eq!(run(&["--url", &url, "erase", "list", "--json"])?.lines()?.len(), 1);
-    run(&["--url", &url, "erase", "cancel", "e"])?.expect(0)?;
-    let lines: Vec<String> = asked.try_iter().map(|(line, _)| line).collect();
-    assert_eq!(lines.last().map(String::as_str), Some("POST /v1/erasures/e/cancel HTTP/1.1"));
-    let shown = run(&["--url", &url, "erase", "show", "e"])?.expect(0)?.out;
-    ensure!(shown.contains("erased=3"), "{shown}");
     Ok(())
 }

@@ -17,8 +17,6 @@ const COMMANDS: &[&[&str]] = &[
     &["dlq"],
     &["dlq", "list"],
     &["dlq", "replay"],
-    &["erase"],
-    &["erase", "start"],
     &["tenant"],
     &["tenant", "create"],
     &["tenant", "rotate"],

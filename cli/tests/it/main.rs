@@ -6,6 +6,7 @@ mod counts;
 mod help;
 mod letters;
 mod query;
+mod search;
 mod send;
 mod support;
 mod tenant;
