@@ -170,14 +170,16 @@ impl Reserved {
 
     fn resolve(&mut self, commit: bool) {
         let Some(epoch) = self.epoch.take() else { return };
-        let mut waited = false;
-        for chunk in self.holding.chunks(CHUNK_PULSES) {
-            waited |= self.shared.table().resolve(self.owner, chunk, commit);
+        let (mut waited, mut wants_seal) = (false, false);
+        let mut chunks = self.holding.chunks(CHUNK_PULSES).peekable();
+        while let Some(chunk) = chunks.next() {
+            let mut table = self.shared.table();
+            waited |= table.resolve(self.owner, chunk, commit);
+            if chunks.peek().is_none() {
+                table.epochs.leave(epoch);
+                wants_seal = commit && table.wants_seal();
+            }
         }
-        let mut table = self.shared.table();
-        table.epochs.leave(epoch);
-        let wants_seal = commit && table.wants_seal();
-        drop(table);
         self.shared.wake_waiters(waited);
         if wants_seal {
             self.shared.ask();

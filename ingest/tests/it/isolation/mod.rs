@@ -133,11 +133,26 @@ fn collect_cursors(server: &Server, tenant: &mut Tenant) -> Result<()> {
     Ok(())
 }
 
+/// A search for what is known of somebody.
+fn search(random: &mut StdRng, owner: &Tenant) -> String {
+    let service = SERVICES.choose(random).copied().unwrap_or_default();
+    let cursor = owner.cursors.choose(random).cloned().unwrap_or_default();
+    let wanted = match random.random_range(0..6) {
+        0 => format!("id={}", owner.ids.choose(random).cloned().unwrap_or_default()),
+        1 => format!("id=order-{}", random.random_range(0..40)),
+        2 => format!("idempotency_key=key-{}", random.random_range(0..40)),
+        3 => format!("service={service}&user=user-{}", owner.mark),
+        4 => format!("service={service}&cursor={cursor}"),
+        _ => format!("service={service}&kind=kind-{}", owner.mark),
+    };
+    format!("/v1/search?{wanted}")
+}
+
 /// A request with whatever is known of whomever; gives the tenant of its key.
 fn made_up<'t>(random: &mut StdRng, tenants: &'t [Tenant]) -> (Request, Option<&'t Tenant>) {
     let any = |random: &mut StdRng| tenants.choose(random).map_or(&tenants[0], |tenant| tenant);
     let caller = any(random);
-    let target = match random.random_range(0..12) {
+    let target = match random.random_range(0..14) {
         0..4 => {
             let service = SERVICES.choose(random).copied().unwrap_or_default();
             let mut target = format!("/v1/pulses?service={service}");
@@ -162,6 +177,7 @@ fn made_up<'t>(random: &mut StdRng, tenants: &'t [Tenant]) -> (Request, Option<&
         7 | 8 => format!("/v1/pulses?idempotency_key=key-{}", random.random_range(0..40)),
         9 => format!("/v1/counts?window={}h&by=kind", random.random_range(1..48)),
         10 => format!("/v1/counts?window=1h&step={}m", random.random_range(1..9)),
+        11 | 12 => search(random, any(random)),
         _ => ["/metrics", "/health", "/v1/pulses", "/", "/v1/counts?tenant=birch"]
             .choose(random)
             .map_or_else(String::new, |target| (*target).to_owned()),
