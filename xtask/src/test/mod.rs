@@ -212,6 +212,8 @@ fn run_one(root: &Path, step: &Step) -> Outcome {
     }
     if !outcome.passed {
         text.push_str(&format!("\n{}", outcome.output));
+    } else {
+        text.push_str(&outcome.first_failures());
     }
     say(&text);
     outcome

@@ -150,6 +150,21 @@ impl Outcome {
         [passed, failed.saturating_sub(self.flaky() as u64), ignored]
     }
 
+    /// How those failed that passed when they were run again: what they printed then.
+    pub(super) fn first_failures(&self) -> String {
+        if self.flaky() == 0 {
+            return String::new();
+        }
+        let mut told = false;
+        let lines = self.output.lines().filter(|line| {
+            told |= *line == "failures:";
+            let is_told = told;
+            told &= !line.starts_with("test result:");
+            is_told
+        });
+        lines.map(|line| format!("\n          {line}")).collect()
+    }
+
     /// How many tests passed only when they were run again.
     pub(super) fn flaky(&self) -> usize {
         self.output.lines().filter(|line| line.starts_with(FLAKY)).count()
@@ -199,5 +214,9 @@ mod tests {
         let output = format!("{output}{FLAKY}x::y passed only when it was run again, alone\n");
         let outcome = Outcome { output, ..outcome };
         assert_eq!((outcome.tests(), outcome.flaky()), ([15, 1, 1], 1));
+        let output = format!("before\nfailures:\n  why\ntest result: FAILED.\n{FLAKY}x\n");
+        let outcome = Outcome { output, ..outcome };
+        assert_eq!(outcome.first_failures().matches("why").count(), 1);
+        assert!(!outcome.first_failures().contains("before"));
     }
 }

@@ -1,6 +1,7 @@
 //! With a real Cassandra, reached as the store reaches it.
 
 use std::fs;
+use std::time::Duration;
 
 use scylla::statement::Consistency;
 use tempfile::TempDir;
@@ -14,10 +15,15 @@ use crate::store::cassandra::settings::{CassandraSettings, CredentialFiles};
 
 use super::rules;
 
+/// Longest wait for nodes that another test has stopped.
+const UP_MAX: Duration = Duration::from_secs(120);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "needs the database of cargo xtask test cassandra"]
 async fn the_rules_hold() {
     let cluster = Cluster::from_environment().expect("a cluster");
+    // Others have stopped nodes, and an answer that is late is no answer here.
+    cluster.mend(UP_MAX).expect("all nodes up");
     let directory = TempDir::new().expect("a directory");
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
