@@ -29,8 +29,16 @@ fn files(folder: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn mesh(bed: &Bed, name: &str, spec: &str) -> String {
+    manifest(bed, "PulseMesh", name, spec)
+}
+
+fn tenant(bed: &Bed, name: &str, spec: &str) -> String {
+    manifest(bed, "PulseTenant", name, spec)
+}
+
+fn manifest(bed: &Bed, kind: &str, name: &str, spec: &str) -> String {
     format!(
-        "{{apiVersion: pulsemesh.io/v1alpha1, kind: PulseMesh, \
+        "{{apiVersion: pulsemesh.io/v1alpha1, kind: {kind}, \
          metadata: {{name: {name}, namespace: {}}}, spec: {spec}}}",
         bed.namespace
     )
@@ -50,7 +58,7 @@ async fn every_documented_example_is_accepted() -> Result<()> {
 }
 
 /// A spec that each rule refuses for a new mesh.
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 11] = [
     "{store: {}}",
     "{store: {external: {}}}",
     "{ingest: {replicas: 2}, store: {embedded: {}}}",
@@ -61,7 +69,14 @@ const REFUSED: [&str; 8] = [
       store: {cassandra: {storage: {size: 1Gi}}}}",
     "{store: {cassandra: {nodes: 3, replicationFactor: 4, storage: {size: 1Gi}}}}",
     "{store: {cassandra: {nodes: 1, racks: [a, b], storage: {size: 1Gi}}}}",
+    "{ingest: {redis: {url: 'rediss://cache'}}, store: {embedded: {}}}",
+    "{ingest: {redis: {url: 'redis://mesh@cache'}}, store: {embedded: {}}}",
+    "{ingest: {redis: {url: 'redis://mesh:s3cret@cache', passwordSecret: {name: login}}}, \
+      store: {embedded: {}}}",
 ];
+
+/// The same of tenants.
+const REFUSED_TENANTS: [&str; 1] = ["{mesh: demo, schemas: [{kind: order}]}"];
 
 /// Changes that are refused, from one spec to another.
 const REFUSED_CHANGES: [(&str, &str); 8] = [
@@ -120,6 +135,13 @@ async fn every_rule_refuses_with_its_words() -> Result<()> {
         refuse(&mesh(&bed, &name, new), new)?;
         bed.kubectl(&["delete", "pulsemesh", &name, "--wait=false"])?;
     }
+    for spec in REFUSED_TENANTS {
+        refuse(&tenant(&bed, "new", spec), spec)?;
+    }
+    refuse(&tenant(&bed, &"a".repeat(64), "{mesh: demo}"), "a long name")?;
+    bed.apply(&tenant(&bed, "moves", "{mesh: demo}"))?;
+    refuse(&tenant(&bed, "moves", "{mesh: other}"), "another mesh")?;
+    bed.kubectl(&["delete", "pulsetenant", "moves", "--wait=false"])?;
     let messages = messages()?;
     ensure!(messages.len() >= 10, "{messages:?}");
     let unheard: Vec<&String> =
