@@ -177,7 +177,10 @@ fn made_up<'t>(random: &mut StdRng, tenants: &'t [Tenant]) -> (Request, Option<&
         7 | 8 => format!("/v1/pulses?idempotency_key=key-{}", random.random_range(0..40)),
         9 => format!("/v1/counts?window={}h&by=kind", random.random_range(1..48)),
         10 => format!("/v1/counts?window=1h&step={}m", random.random_range(1..9)),
-        11 | 12 => search(random, any(random)),
+        11 | 12 => {
+            let owner = any(random);
+            search(random, owner)
+        }
         _ => ["/metrics", "/health", "/v1/pulses", "/", "/v1/counts?tenant=birch"]
             .choose(random)
             .map_or_else(String::new, |target| (*target).to_owned()),
