@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+pub(crate) use xtask::rows::rows;
 use xtask::server::{Launch, Server};
 
 /// Longest wait for what takes milliseconds on an idle machine.
@@ -147,20 +148,4 @@ pub(crate) fn begin(command: &mut Command) -> Result<Child> {
 /// Waits for its end.
 pub(crate) fn ended(child: Child) -> Result<Run> {
     Run::of(child.wait_with_output()?)
-}
-
-/// Every row of a service, by all of its pages.
-pub(crate) fn rows(server: &Server, service: &str) -> Result<Vec<Value>> {
-    let mut client = server.client();
-    let mut rows = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let target = format!("/v1/pulses?service={service}&limit=1000{cursor}");
-        let page = client.get_json(&target)?;
-        rows.extend(page["pulses"].as_array().context("a page has no pulses")?.iter().cloned());
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(rows),
-        }
-    }
 }

@@ -105,7 +105,8 @@ impl Connection {
     }
 }
 
-async fn within<T>(
+/// An answer of Redis, within a time.
+pub(crate) async fn within<T>(
     time: Duration,
     answer: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, RedisFault> {

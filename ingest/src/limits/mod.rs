@@ -26,7 +26,7 @@ use meter::{Denied, Kind, Meter};
 use metrics::LimitMetrics;
 
 pub use connection::RedisSettings;
-pub(crate) use connection::{RedisFault, redis_client};
+pub(crate) use connection::{RedisFault, redis_client, within};
 pub use lender::Lender;
 pub use link::WithoutRedis;
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Pipeline, RedisError};
-use tokio::time::timeout;
+use ::redis::{AsyncConnectionConfig, Pipeline};
 
-use crate::limits::{RedisFault, RedisSettings, redis_client};
+use crate::limits::{RedisFault, RedisSettings, redis_client, within};
 
 use super::entry::{Verdict, decode, encode};
 use super::group::{Group, Taken, Told};
@@ -138,14 +137,4 @@ fn verdict(text: &[u8]) -> Option<Verdict> {
         b'w' => Verdict::InFlight,
         _ => return None,
     })
-}
-
-async fn within<T>(
-    time: Duration,
-    answer: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, RedisFault> {
-    match timeout(time, answer).await {
-        Ok(answer) => answer.map_err(RedisFault::Asked),
-        Err(_elapsed) => Err(RedisFault::Late),
-    }
 }

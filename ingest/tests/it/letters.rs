@@ -84,11 +84,12 @@ impl Refusing {
     }
 }
 
-fn refuse_file(dir: &Path) -> PathBuf {
+pub(crate) fn refuse_file(dir: &Path) -> PathBuf {
     dir.join("refuse")
 }
 
-fn refusing(dir: &Path) -> Result<Launch> {
+/// A server whose store refuses kind `refused` while that file exists; its data in `data`.
+pub(crate) fn refusing(dir: &Path) -> Result<Launch> {
     let file = refuse_file(dir).display().to_string();
     let launch = Launch::new(example("refusing")?, &dir.join("data"));
     Ok(launch.flag(flags::REFUSE_WHILE, &file).flag(flags::FLUSH_INTERVAL, "20ms"))

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use xtask::client::{Request, Response};
 use xtask::flags;
+pub(crate) use xtask::rows::rows;
 use xtask::server::{Launch, Server};
 
 /// Longest wait for what takes milliseconds on an idle machine.
@@ -83,24 +84,6 @@ pub(crate) fn tool(arguments: &[&str]) -> Result<Output> {
 /// Everything that a tool printed.
 pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Every row of a service, by all of its pages.
-pub(crate) fn rows(server: &Server, service: &str) -> Result<Vec<Value>> {
-    let mut client = server.client();
-    let mut rows = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let target = format!("/v1/pulses?service={service}&limit=1000{cursor}");
-        let page = client.get_json(&target)?;
-        let more = page["pulses"].as_array().context("a page has no pulses")?;
-        rows.extend(more.iter().cloned());
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(rows),
-        }
-        ensure!(!more.is_empty(), "an empty page has a next one");
-    }
 }
 
 /// A setting of the test run.

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result};
 
 use super::step::Step;
-use super::{WHOLE, again};
+use super::{WHOLE, peer_tests};
 
 /// What every test may rely on: a password, TLS with certificates of clients, and a value that
 /// is refused for its size. Not at 127.0.0.1, where one that was started by hand may be.
@@ -29,23 +29,8 @@ pub(super) fn step(word: &str) -> Result<Step> {
         cargo = env!("CARGO")
     );
     let mut step = Step::program("cassandra", "/bin/sh", "-c").within(40);
-    step.arguments.extend([script, "sh".to_owned(), own, commands(word)]);
+    step.arguments.extend([script, "sh".to_owned(), own, peer_tests("cassandra", word)]);
     Ok(step)
-}
-
-/// Tests of both kinds are run though one fails.
-fn commands(word: &str) -> String {
-    let again = again::arguments(&format!("'{}' test", env!("CARGO")));
-    // No test's name holds a quote.
-    let word = word.replace('\'', "");
-    format!(
-        "failed=0\n\
-         \"$1\" {again} {WHOLE} --no-fail-fast --test cassandra -- \
-           --ignored --test-threads=1 '{word}' || failed=1\n\
-         \"$1\" {again} {WHOLE} --no-fail-fast --lib -- \
-           --ignored --test-threads=1 'cassandra::{word}' || failed=1\n\
-         exit $failed\n"
-    )
 }
 
 #[cfg(test)]
@@ -54,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_word_narrows_tests_of_both_kinds() {
-        let script = commands("outage");
+        let script = peer_tests("cassandra", "outage");
         assert!(script.contains("--test-threads=1 'outage'"), "{script}");
         assert!(script.contains("--test-threads=1 'cassandra::outage'"), "{script}");
     }

@@ -133,6 +133,23 @@ fn cargo_test(name: &'static str, arguments: &str) -> Result<Step> {
     Ok(Step::program(name, &own.display().to_string(), &again::arguments(&command)))
 }
 
+/// Tests that need one kind of peer, those of both kinds though one fails: a test target of the
+/// peer's name, and tests in modules of that name of a library. For a shell whose `$1` is this
+/// program.
+fn peer_tests(peer: &str, word: &str) -> String {
+    let again = again::arguments(&format!("'{}' test", env!("CARGO")));
+    // No test's name holds a quote.
+    let word = word.replace('\'', "");
+    format!(
+        "failed=0\n\
+         \"$1\" {again} {WHOLE} --no-fail-fast --test {peer} -- \
+           --ignored --test-threads=1 '{word}' || failed=1\n\
+         \"$1\" {again} {WHOLE} --no-fail-fast --lib -- \
+           --ignored --test-threads=1 '{peer}::{word}' || failed=1\n\
+         exit $failed\n"
+    )
+}
+
 fn crash(long: bool) -> Step {
     let rounds = if long { 2_000 } else { 100 };
     let arguments = "--test it -- --ignored --nocapture --exact crash::rounds";

@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result};
 
+use super::peer_tests;
 use super::step::Step;
-use super::{WHOLE, again};
 
 /// Requests of the run that kills a server and Redis, where there is time.
 const REQUESTS_LONG: u64 = 1_000_000;
@@ -15,23 +15,8 @@ const REQUESTS_LONG: u64 = 1_000_000;
 pub(super) fn step(word: &str, long: bool) -> Result<Step> {
     let own = std::env::current_exe().context("find this program")?.display().to_string();
     let mut step = Step::program("redis", "/bin/sh", "-c").within(if long { 60 } else { 15 });
-    step.arguments.extend([commands(word), "sh".to_owned(), own]);
+    step.arguments.extend([peer_tests("redis", word), "sh".to_owned(), own]);
     Ok(if long { step.with("PULSEMESH_IDEMPOTENT_REQUESTS", REQUESTS_LONG) } else { step })
-}
-
-/// Tests of both kinds are run though one fails.
-fn commands(word: &str) -> String {
-    let again = again::arguments(&format!("'{}' test", env!("CARGO")));
-    // No test's name holds a quote.
-    let word = word.replace('\'', "");
-    format!(
-        "failed=0\n\
-         \"$1\" {again} {WHOLE} --no-fail-fast --test redis -- \
-           --ignored --test-threads=1 '{word}' || failed=1\n\
-         \"$1\" {again} {WHOLE} --no-fail-fast --lib -- \
-           --ignored --test-threads=1 'redis::{word}' || failed=1\n\
-         exit $failed\n"
-    )
 }
 
 #[cfg(test)]
@@ -40,7 +25,7 @@ mod tests {
 
     #[test]
     fn the_word_narrows_tests_of_both_kinds() {
-        let script = commands("once");
+        let script = peer_tests("redis", "once");
         assert!(script.contains("--test-threads=1 'once'"), "{script}");
         assert!(script.contains("--test-threads=1 'redis::once'"), "{script}");
     }

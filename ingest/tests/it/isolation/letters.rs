@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
@@ -12,10 +13,11 @@ use serde_json::{Value, json};
 use xtask::client::{Request, Response};
 use xtask::flags;
 use xtask::ledger::drained;
-use xtask::server::{Launch, Server};
+use xtask::server::Server;
 
 use super::{KINDS, SERVICES, TENANTS, Tenant, check, requests, tenants};
-use crate::support::{SOON, example, say, setting};
+use crate::letters::{refuse_file, refusing};
+use crate::support::{SOON, say, setting};
 
 /// Letters of each tenant.
 const LETTERS: usize = 40;
@@ -37,15 +39,11 @@ struct Asked {
     changes: Option<usize>,
 }
 
-fn launch(directory: &std::path::Path) -> Result<Server> {
-    let path = |name: &str| directory.join(name).display().to_string();
+fn launch(directory: &Path) -> Result<Server> {
     fs::create_dir(directory.join("data"))?;
-    fs::write(directory.join("refuse"), "")?;
-    let server = Launch::new(example("refusing")?, &directory.join("data"))
-        .flag("--refuse-while", &path("refuse"))
-        .flag("--tenants", &path("tenants.yaml"))
-        .flag(flags::FLUSH_INTERVAL, "20ms")
-        .start()?;
+    fs::write(refuse_file(directory), "")?;
+    let tenants = directory.join("tenants.yaml").display().to_string();
+    let server = refusing(directory)?.flag(flags::TENANTS, &tenants).start()?;
     server.wait_ready(SOON)?;
     Ok(server)
 }
