@@ -27,3 +27,5 @@ pub mod store;
 pub mod submission;
 pub mod tenant;
 pub mod text;
+
+pub use pulsemesh_runtime::retention;

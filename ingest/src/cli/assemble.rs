@@ -14,6 +14,7 @@ use crate::limits::{Lender, Limiter};
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, ReloadMetrics};
 use crate::reload::Reload;
+use crate::retention::RetentionClasses;
 use crate::server::ServerSettings;
 use crate::server::tls::{PEM_BYTES_MAX, Tls, TlsFiles};
 use crate::settings::{self, Settings, ShareChoice, Storage, StoreChoice};
@@ -125,13 +126,14 @@ fn store(
             (Arc::new(MemoryStore::new(MemoryStoreLimits { rows_max, bytes_max })), None)
         }
         StoreChoice::Embedded => {
-            let settings = EmbeddedSettings::new(storage.retention);
+            let classes = storage.retention_classes.clone();
+            let settings = EmbeddedSettings { classes, ..EmbeddedSettings::new(storage.retention) };
             let store = EmbeddedStore::open(&directory.join("store"), settings)
                 .context("open the embedded store failed")?;
             (store, None)
         }
         StoreChoice::Cassandra(choice) => {
-            let settings = cassandra(choice, storage.retention, directory.join("store"));
+            let settings = cassandra(choice, storage, directory.join("store"));
             let metrics = CassandraMetrics::register(registry);
             let store = CassandraStore::open(settings, metrics)
                 .context("open the Cassandra store failed")?;
@@ -143,7 +145,7 @@ fn store(
 
 fn cassandra(
     choice: &settings::Cassandra,
-    retention: Duration,
+    storage: &Storage,
     directory: PathBuf,
 ) -> CassandraSettings {
     let settings::Cassandra {
@@ -167,7 +169,8 @@ fn cassandra(
         consistency,
         credentials,
         tls,
-        retention,
+        retention: storage.retention,
+        classes: storage.retention_classes.clone(),
         id_index,
         compression,
         request_timeout,
@@ -221,6 +224,7 @@ fn configured(settings: &Settings) -> IngestorBuilder {
         .window_bytes(window_bytes)
         .dead_letter_bytes(dead_letter_bytes_max)
         .retention(storage.retention)
+        .retention_classes(storage.retention_classes.clone())
         .idempotency_window(window)
         .idempotency_keys(keys_max)
 }
@@ -236,22 +240,23 @@ pub(super) struct Access {
 
 /// Reads the files of tenants and of encryption for the first time.
 pub(super) fn access(
-    settings: &settings::Access,
+    settings: &Settings,
     limiter: &Arc<Limiter>,
     metrics: &ReloadMetrics,
 ) -> anyhow::Result<Access> {
     let mut reloads = Vec::new();
-    let tenants = match &settings.tenants {
+    let tenants = match &settings.access.tenants {
         None => Arc::new(Tenants::open().limited_by(Arc::clone(limiter))),
         Some(path) => {
             let tenants = Tenants::of(Table::default()).limited_by(Arc::clone(limiter));
             let tenants = Arc::new(tenants);
-            let reload = tenants_of(path, Arc::clone(&tenants), metrics.clone())?;
+            let classes = settings.storage.retention_classes.clone();
+            let reload = tenants_of(path, classes, Arc::clone(&tenants), metrics.clone())?;
             reloads.push(("reload-tenants", reload));
             tenants
         }
     };
-    let tls = match &settings.tls {
+    let tls = match &settings.access.tls {
         None => None,
         Some(files) => {
             let (tls, reload) = tls_of(files, metrics.clone())?;
@@ -264,13 +269,15 @@ pub(super) fn access(
 
 fn tenants_of(
     path: &Path,
+    classes: RetentionClasses,
     tenants: Arc<Tenants>,
     metrics: ReloadMetrics,
 ) -> anyhow::Result<Reload> {
     let (name, count) = (path.display().to_string(), metrics.tenants.clone());
     let files = (vec![path.to_owned()], file::FILE_BYTES_MAX);
     let mut reload = Reload::new("tenants", files, metrics, move |contents| {
-        let table = file::parse(&name, contents.first().map(Vec::as_slice).unwrap_or_default())?;
+        let text = contents.first().map(Vec::as_slice).unwrap_or_default();
+        let table = file::parse_for(&name, text, &classes)?;
         count.set(i64::try_from(table.tenants().len()).unwrap_or(i64::MAX));
         tenants.replace(table);
         Ok(())

@@ -84,7 +84,7 @@ fn load(sources: &Sources) -> Result<Settings, SettingsError> {
 fn check_config(sources: &Sources, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let (settings, values) = settings::load(sources)?;
     if let Some(path) = &settings.access.tenants {
-        file::read(path)?;
+        file::read(path, &settings.storage.retention_classes)?;
     }
     for warning in &settings.warnings {
         writeln!(out, "# warning: {warning}")?;

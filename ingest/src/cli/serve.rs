@@ -101,7 +101,7 @@ async fn serve(
     process::register(&mut registry, &VERSION);
     let metrics = Arc::new(Metrics::register(&mut registry));
     let (limiter, lender) = assemble::limiter(&settings.counting, &metrics);
-    let access = assemble::access(&settings.access, &limiter, &metrics.reloads)?;
+    let access = assemble::access(&settings, &limiter, &metrics.reloads)?;
     let (counted, tenants) = ((limiter, metrics.clone()), Some(access.tenants.clone()));
     let ingestor = assemble::ingestor(&settings, counted, tenants, &mut registry, wrap)?;
     let parts = Serving {

@@ -8,6 +8,7 @@ use crate::clock::{Clock, system_clock};
 use crate::limits::Limiter;
 use crate::log::DataDirLock;
 use crate::metrics::{Metrics, unregistered};
+use crate::retention::RetentionClasses;
 use crate::sharing::Shared;
 use crate::sink::Sink;
 use crate::sink::drain::{Need, SinkRegistration};
@@ -54,6 +55,7 @@ pub struct IngestorBuilder {
     pub(super) log: LogBounds,
     pub(super) dead_letter_bytes: u64,
     pub(super) retention: Duration,
+    pub(super) retention_classes: RetentionClasses,
     pub(super) idempotency_window: Duration,
     pub(super) idempotency_keys: usize,
     pub(super) shared: Shared,
@@ -97,6 +99,7 @@ impl IngestorBuilder {
             },
             dead_letter_bytes: 256 << 20,
             retention: Duration::from_secs(7 * 24 * 3600),
+            retention_classes: RetentionClasses::default(),
             idempotency_window: Duration::from_secs(30 * 60),
             idempotency_keys: 2_000_000,
             shared: Shared::Local,
@@ -150,6 +153,9 @@ setters! {
     dead_letter_bytes(bytes: u64) => dead_letter_bytes;
     /// How old an event may be when it comes (7 days).
     retention(retention: Duration) => retention;
+    /// How old an event of a tenant with a class of its own may be (no tenant has one). The store
+    /// must have the same classes.
+    retention_classes(classes: RetentionClasses) => retention_classes;
     /// How long a client's own id or key is known (30 minutes).
     idempotency_window(window: Duration) => idempotency_window;
     /// How many of them are known at most (2,000,000).

@@ -12,8 +12,10 @@ use crate::decode::time::check_event_time;
 use crate::log::frame::{Entry, Envelope, FrameBuilder};
 use crate::pulse::{BATCH_EVENTS_MAX, Pulse};
 use crate::reservation::Fixed;
+use crate::retention::{ClassNumber, RetentionClasses};
 use crate::store::Store;
 use crate::submission::{EventError, Submission};
+use crate::tenant::Tenant;
 
 use super::check::{Failure, check};
 use super::enrich::Enrichment;
@@ -26,15 +28,26 @@ pub(super) struct Rules<'a> {
     pub(super) now_us: i64,
     /// How old an event may be, in milliseconds.
     pub(super) retention_ms: i64,
+    /// The class of the rows.
+    pub(super) class: ClassNumber,
+    /// The classes that there are beside the default one.
+    pub(super) classes: &'a RetentionClasses,
     /// Says how rows are spread.
     pub(super) store: Option<&'a dyn Store>,
 }
 
 impl Rules<'_> {
+    /// The same with what the tenant's retention class says.
+    fn of(self, tenant: &Tenant) -> Self {
+        let Some(class) = self.classes.find(&tenant.retention_class) else { return self };
+        let retention_ms = i64::try_from(class.retention.as_millis()).unwrap_or(i64::MAX);
+        Self { retention_ms, class: class.number, ..self }
+    }
+
     fn shard(self, tenant: &str, pulse: &Pulse<'_>, event_time_ms: i64, raw: &[u8]) -> u16 {
         let spread =
             |store: &dyn Store| store.shard_of(tenant, &pulse.service, event_time_ms, raw.len());
-        self.store.map_or(0, spread)
+        self.class.with_spread(self.store.map_or(0, spread))
     }
 }
 
@@ -115,6 +128,7 @@ pub(super) fn judge(
     frames: &mut Vec<u8>,
 ) -> Result<Judged, Reject> {
     let mut judged = Judged::default();
+    let rules = rules.of(submission.tenant);
     let tenant = &*submission.tenant.name;
     let envelope = envelope(rules, submission);
     let mut enrichment = Enrichment::of(submission.tenant);

@@ -32,6 +32,7 @@ use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
 use crate::reservation::Reservations;
+use crate::retention::{ClassNumber, RetentionClasses};
 use crate::sharing;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
@@ -83,6 +84,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     clock: Clock,
     retention_ms: i64,
+    retention_classes: RetentionClasses,
     /// Whose pulses are that come from within the process.
     default_tenant: Tenant,
     stored_timeout: Duration,
@@ -280,7 +282,13 @@ async fn blocking<T: Send + 'static>(
 impl Parts {
     fn rules(&self) -> Rules<'_> {
         let store = self.store.as_deref();
-        Rules { now_us: (self.clock)(), retention_ms: self.retention_ms, store }
+        Rules {
+            now_us: (self.clock)(),
+            retention_ms: self.retention_ms,
+            class: ClassNumber::DEFAULT,
+            classes: &self.retention_classes,
+            store,
+        }
     }
 
     /// Judges a request and hands what is good and unnamed to the log or the buffer.

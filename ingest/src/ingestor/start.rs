@@ -112,6 +112,7 @@ impl Ingestor {
             clock: builder.clock,
             default_tenant: Tenant::unlimited(DEFAULT_TENANT),
             retention_ms: i64::try_from(builder.retention.as_millis()).unwrap_or(i64::MAX),
+            retention_classes: builder.retention_classes,
             stored_timeout: builder.stored_timeout,
             accepted,
             closing: AtomicBool::new(false),

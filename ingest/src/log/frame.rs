@@ -94,7 +94,8 @@ pub struct Entry<'a> {
     pub id: Uuid,
     /// In milliseconds since 1970 in UTC.
     pub event_time_ms: i64,
-    /// Spreads a hot service over partitions; fixed with the id.
+    /// Spreads a hot service over partitions; the upper byte is the number of the retention
+    /// class. Fixed with the id.
     pub shard: u16,
     /// 1 to 255 bytes.
     pub service: &'a str,

@@ -5,7 +5,7 @@ use crate::pulse::BATCH_EVENTS_MAX;
 use super::checks_cassandra::half_a_pair;
 use super::error::Problem;
 use super::table::{AccessValues, Values};
-use super::{Listen, Settings, ShareChoice, StoreChoice, checks_cassandra, checks_redis};
+use super::{Listen, Settings, ShareChoice, Storage, StoreChoice, checks_cassandra, checks_redis};
 use pulsemesh_runtime::units::{size_text, time_text};
 
 /// Combinations under which the process would refuse what it says that it accepts.
@@ -95,12 +95,17 @@ fn largest_request(settings: &Settings, values: &Values) -> Option<Problem> {
 }
 
 fn window(settings: &Settings, values: &Values) -> Option<Problem> {
-    let retention = settings.storage.retention;
-    (settings.repeats.window > retention).then(|| {
-        let value = &values.repeats.idempotency_window;
+    let (window, value) = (settings.repeats.window, &values.repeats.idempotency_window);
+    let wrong = |what: &str, retention| {
         let retention = time_text(retention);
-        value.problem(format!("`{}` is longer than --retention, {retention}", value.text))
-    })
+        value.problem(format!("`{}` is longer than {what}, {retention}", value.text))
+    };
+    let Storage { retention, retention_classes, .. } = &settings.storage;
+    if window > *retention {
+        return Some(wrong("--retention", *retention));
+    }
+    let class = retention_classes.iter().find(|class| window > class.retention)?;
+    Some(wrong(&format!("`{}` of --retention-classes", class.name), class.retention))
 }
 
 /// The table of ids and keys lies in the store's keyspace.
@@ -130,6 +135,16 @@ pub(super) fn warnings(settings: &Settings, values: &Values) -> Vec<String> {
                 warnings.push(format!("{value}: has no effect without --store memory"));
             }
         }
+    }
+    let classes = &values.storage.retention_classes;
+    if classes.is_set() && matches!(settings.storage.store, StoreChoice::Memory { .. }) {
+        warnings.push(format!(
+            "{classes}: with --store memory it only says how old an event may be; rows go as \
+             newer ones come"
+        ));
+    }
+    if classes.is_set() && settings.access.tenants.is_none() {
+        warnings.push(format!("{classes}: has no effect without --tenants"));
     }
     if settings.stop.drain_within.is_none() && values.stop.stop_timeout.is_set() {
         let value = &values.stop.stop_timeout;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pulsemesh_runtime::units;
 
+use crate::retention::{CLASSES_MAX, RETENTION_MAX, RETENTION_MIN};
+
 /// One setting. Everything that is said of it anywhere comes from here.
 #[derive(Debug)]
 pub struct Definition {
@@ -55,6 +57,8 @@ pub enum Kind {
     Datacenter,
     /// An address of Redis.
     Redis,
+    /// Retention classes with their times, parted by commas.
+    Classes,
     /// A path in the file system.
     Path,
     /// A log level or directives.
@@ -94,6 +98,7 @@ impl Kind {
             Self::Nodes => "HOST:PORT,…",
             Self::Keyspace | Self::Datacenter => "NAME",
             Self::Redis => "URL",
+            Self::Classes => "NAME=TIME,…",
             Self::Path => "PATH",
             Self::Level => "LEVEL",
             Self::Switch => "BOOL",
@@ -119,6 +124,13 @@ impl fmt::Display for Kind {
             Self::Redis => f.write_str(
                 "`redis://host:port/database` with `user@` before the host where one logs in; \
                  `rediss://` with TLS",
+            ),
+            Self::Classes => write!(
+                f,
+                "at most {CLASSES_MAX} of `name=time`, parted by commas: names of `a`-`z` and \
+                 `0`-`9` that begin with a letter, times of {} to {}",
+                units::time_text(RETENTION_MIN),
+                units::time_text(RETENTION_MAX)
             ),
             Self::Path => f.write_str("path"),
             Self::Level => {

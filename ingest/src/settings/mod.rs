@@ -32,6 +32,7 @@ use pulsemesh_runtime::telemetry::LogFormat;
 use scylla::statement::Consistency;
 
 use crate::limits::{RedisSettings, WithoutRedis};
+use crate::retention::RetentionClasses;
 use crate::server;
 use crate::sharing::OnFailure;
 use crate::store::cassandra::settings::{CredentialFiles, TlsFiles};
@@ -93,6 +94,8 @@ pub struct Storage {
     pub store: StoreChoice,
     /// How long a pulse is kept, by its event time.
     pub retention: Duration,
+    /// The same for tenants that have another class.
+    pub retention_classes: RetentionClasses,
 }
 
 /// Which store.

@@ -85,8 +85,14 @@ impl Listen {
 
 impl Storage {
     fn of(values: &StorageValues, cassandra: &CassandraValues) -> Result<Self, Problem> {
-        let StorageValues { data_dir, store, retention, memory_store_rows, memory_store_bytes } =
-            values;
+        let StorageValues {
+            data_dir,
+            store,
+            retention,
+            retention_classes,
+            memory_store_rows,
+            memory_store_bytes,
+        } = values;
         let store = match store.word()? {
             "memory" => StoreChoice::Memory {
                 rows_max: memory_store_rows.count_as()?,
@@ -95,7 +101,12 @@ impl Storage {
             "cassandra" => StoreChoice::Cassandra(Box::new(Cassandra::of(cassandra)?)),
             _ => StoreChoice::Embedded,
         };
-        Ok(Self { data_dir: data_dir.path()?, store, retention: retention.time()? })
+        Ok(Self {
+            data_dir: data_dir.path()?,
+            store,
+            retention: retention.time()?,
+            retention_classes: retention_classes.classes()?,
+        })
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::definition::Fallback::{Computed, Nothing, Value as Is};
 use super::definition::Kind::{
-    Address, Datacenter, Keyspace, Level, Nodes, Path, Redis, Switch, Word,
+    Address, Classes, Datacenter, Keyspace, Level, Nodes, Path, Redis, Switch, Word,
 };
 use super::definition::{Definition, Kind, settings};
 use super::value::Value;
+use crate::retention::{RETENTION_MAX, RETENTION_MIN};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -57,7 +58,10 @@ settings! {
             Word(&["memory", "embedded", "cassandra"]), Is("embedded");
         /// How long a pulse is kept, by its event time; an older one is rejected.
         retention = "retention", "PULSEMESH_RETENTION",
-            time(HOUR, Duration::from_secs(3650 * 24 * 3600)), Is("7d");
+            time(RETENTION_MIN, RETENTION_MAX), Is("7d");
+        /// Further retention classes, which tenants of --tenants may have in place of --retention.
+        retention_classes = "retention-classes", "PULSEMESH_RETENTION_CLASSES",
+            Classes, Nothing("all pulses are kept alike");
         /// Most pulses in the memory store; beyond, the oldest go.
         memory_store_rows = "memory-store-rows", "PULSEMESH_MEMORY_STORE_ROWS",
             count(1, 1_000_000_000), Is("1000000");

@@ -241,3 +241,23 @@ fn choices_carry_what_belongs_to_them_alone() {
     assert_eq!(settings.ack.buffer.overflow, Overflow::Drop);
     assert_eq!(settings.telemetry.format, LogFormat::Json);
 }
+
+#[test]
+fn retention_classes_are_told_with_what_is_wrong_of_them() {
+    let classes = |text: &str| from_text(&format!("retention-classes = \"{text}\"\n"));
+    let settings = classes("short=1h,audit=365d").expect("sound");
+    assert_eq!(settings.storage.retention_classes.to_string(), "default, short or audit");
+    assert!(settings.warnings[0].contains("has no effect without --tenants"));
+    assert!(from_text("").expect("sound").storage.retention_classes.is_empty());
+    let told = classes("short=10m").expect_err("too short");
+    assert!(
+        told.contains("mesh.toml:1: retention-classes: `short=10m` is not within 1h"),
+        "{told}"
+    );
+    let told = from_text("retention-classes = \"short=1h\"\nidempotency-window = \"2h\"\n");
+    let told = told.expect_err("ids are known for longer than their pulses");
+    assert!(told.contains("`2h` is longer than `short` of --retention-classes, 1h"), "{told}");
+    let text = "store = \"memory\"\ntenants = \"t\"\nretention-classes = \"short=1h\"\n";
+    let warnings = from_text(text).expect("sound").warnings;
+    assert!(warnings[0].contains("rows go as newer ones come"), "{warnings:?}");
+}

@@ -11,6 +11,7 @@ use super::definition::{Definition, Fallback, Kind};
 use super::error::{Problem, nearest};
 use super::nodes;
 use super::redis_url::{self, RedisUrl};
+use crate::retention::RetentionClasses;
 use pulsemesh_runtime::units;
 
 /// Where a value came from.
@@ -90,6 +91,7 @@ impl Value {
             Kind::Keyspace => self.keyspace().map(drop),
             Kind::Datacenter => self.datacenter().map(drop),
             Kind::Redis => self.redis().map(drop),
+            Kind::Classes => self.classes().map(drop),
             Kind::Path => self.path().map(drop),
             Kind::Level => check_level(&self.text).map_err(|error| self.problem(error.to_string())),
             Kind::Switch => self.switch().map(drop),
@@ -145,6 +147,10 @@ impl Value {
 
     pub(super) fn redis(&self) -> Result<RedisUrl, Problem> {
         redis_url::parse(&self.text).map_err(|wrong| self.problem(wrong))
+    }
+
+    pub(super) fn classes(&self) -> Result<RetentionClasses, Problem> {
+        RetentionClasses::parse(&self.text).map_err(|wrong| self.problem(wrong.to_string()))
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, Problem> {

@@ -145,9 +145,10 @@ pub enum QueryError {
 
 /// A sink that can be asked for what it holds. No read ever crosses tenants.
 pub trait Store: Sink {
-    /// How the row of a new pulse will be spread, as a code that its record keeps
-    /// ([`Entry::shard`](crate::log::frame::Entry)). Called once for each pulse, before the log;
-    /// must not block. `bytes` is the size of its original bytes.
+    /// How the row of a new pulse will be spread, as a code of eight bits that its record keeps
+    /// ([`Entry::shard`](crate::log::frame::Entry)) beside the number of its retention class.
+    /// Called once for each pulse, before the log; must not block. `bytes` is the size of its
+    /// original bytes.
     fn shard_of(&self, _tenant: &str, _service: &str, _event_time_ms: i64, _bytes: usize) -> u16 {
         0
     }

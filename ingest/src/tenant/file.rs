@@ -14,11 +14,12 @@ use thiserror::Error;
 
 use crate::fs::{OsFs, read_file};
 use crate::pulse::METADATA_KEY_BYTES_MAX;
+use crate::retention::{DEFAULT_CLASS, RetentionClasses, is_class_name};
 use crate::schema::{Bounds, SchemaText, Schemas};
 use crate::submission::Ack;
 
 use super::key::{PREFIX, is_key, redact};
-use super::{DEFAULT_CLASS, KeyHash, Limits, Permission, Permissions, Table, Tenant};
+use super::{KeyHash, Limits, Permission, Permissions, Table, Tenant};
 
 /// Largest file: four times what the most tenants with four keys each need.
 pub const FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -162,23 +163,42 @@ enum AckText {
     Stored,
 }
 
-/// Reads a file. Blocking.
+/// Reads a file for a process that has these retention classes. Blocking.
 ///
 /// # Errors
 /// What is wrong with it, each with its line.
-pub fn read(path: &Path) -> Result<Table, FileError> {
+pub fn read(path: &Path, classes: &RetentionClasses) -> Result<Table, FileError> {
     let name = path.display().to_string();
     match read_file(&OsFs, path, FILE_BYTES_MAX) {
-        Ok(bytes) => parse(&name, &bytes),
+        Ok(bytes) => parse_for(&name, &bytes, classes),
         Err(error) => Err(whole(&name, error.to_string())),
     }
 }
 
-/// What a file of tenants means; `name` is what errors call it.
+/// What a file of tenants means to a process that has these retention classes; `name` is what
+/// errors call it.
+///
+/// # Errors
+/// What is wrong with it, each with its line.
+pub fn parse_for(name: &str, bytes: &[u8], classes: &RetentionClasses) -> Result<Table, FileError> {
+    meant(name, bytes, |class| classes.find(class).is_some(), classes)
+}
+
+/// The same for who does not know the classes of the process: any name that a class may have
+/// will do.
 ///
 /// # Errors
 /// What is wrong with it, each with its line.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
+    meant(name, bytes, is_class_name, &RetentionClasses::default())
+}
+
+fn meant(
+    name: &str,
+    bytes: &[u8],
+    has_class: impl Fn(&str) -> bool,
+    classes: &RetentionClasses,
+) -> Result<Table, FileError> {
     let text = std::str::from_utf8(bytes).map_err(|_| whole(name, "is not UTF-8 text"))?;
     let document: Document =
         serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
@@ -189,7 +209,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
             let message = message.split(" at line ").next().unwrap_or_default().to_owned();
             FileError { path: name.to_owned(), problems: vec![Problem { line, message }] }
         })?;
-    let Reading { table, mut problems, count, schemas: _ } = document.tenants;
+    let Reading { table, mut problems, count, schemas: _, classes: named } = document.tenants;
     if count == 0 {
         let how = "names no tenant: nobody could do anything; without --tenants there is one \
                    open tenant";
@@ -198,9 +218,15 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Table, FileError> {
     if count > TENANTS_MAX {
         return Err(whole(name, format!("names {count} tenants; at most {TENANTS_MAX} fit")));
     }
+    let unknown = named.into_iter().filter(|(_, class)| !has_class(class));
+    problems.extend(unknown.map(|(line, class)| Problem {
+        line: Some(line),
+        message: format!("there is no retention class `{}`; write {classes}", redact(&class)),
+    }));
     if problems.is_empty() {
         return Ok(table.divided_by(document.divide_by.map(|Parts(parts)| parts)));
     }
+    problems.sort_by_key(|problem| problem.line);
     problems.truncate(PROBLEMS_MAX);
     Err(FileError { path: name.to_owned(), problems })
 }
@@ -231,6 +257,8 @@ struct Reading {
     problems: Vec<Problem>,
     count: usize,
     schemas: Bounds,
+    /// The retention classes beside the default one that tenants have, each with its line.
+    classes: Vec<(u64, String)>,
 }
 
 impl<'de> Deserialize<'de> for Reading {
@@ -269,7 +297,7 @@ impl Reading {
         if !is_name(&name) {
             return self.wrong(line, name_rule("tenant", &name));
         }
-        self.check_class(text.retention.as_ref());
+        let retention_class = self.take_class(text.retention);
         self.check_metadata(line, &name, &text.metadata);
         let schemas = self.take_schemas(&name, text.schemas);
         let tenant = Arc::new(Tenant {
@@ -277,6 +305,7 @@ impl Reading {
             ack_highest: text.ack_max.meant(),
             metadata: text.metadata.into_iter().collect(),
             schemas,
+            retention_class,
             ..Tenant::unlimited(name)
         });
         if self.table.add(&tenant).is_err() {
@@ -330,12 +359,13 @@ impl Reading {
         (!schemas.is_empty()).then(|| Arc::new(schemas))
     }
 
-    fn check_class(&mut self, text: Option<&Spanned<String>>) {
-        if let Some(class) = text.filter(|class| class.value != DEFAULT_CLASS) {
-            let name = redact(&class.value);
-            let why = format!("there is no retention class `{name}`; write {DEFAULT_CLASS}");
-            self.wrong(class.referenced.line(), why);
-        }
+    /// Which of these there are is looked at when all are known.
+    fn take_class(&mut self, text: Option<Spanned<String>>) -> Arc<str> {
+        let Some(class) = text.filter(|class| class.value != DEFAULT_CLASS) else {
+            return DEFAULT_CLASS.into();
+        };
+        self.classes.push((class.referenced.line(), class.value.clone()));
+        class.value.into()
     }
 
     fn check_metadata(&mut self, line: u64, tenant: &str, metadata: &BTreeMap<String, String>) {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::file::{FILE_BYTES_MAX, FileError, KEYS_MAX, TENANTS_MAX, parse, read};
+use super::file::{FILE_BYTES_MAX, FileError, KEYS_MAX, TENANTS_MAX, parse, parse_for, read};
 use super::key::ApiKey;
 use super::*;
+use crate::retention::RetentionClasses;
 
 fn hash(key: &str) -> String {
     KeyHash::of(key).to_hex()
@@ -75,7 +76,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_would_be_right() {
         (of("a", "  limits: {burst: many}\n"), 3, "`many` is no limit"),
         (of("a", "  limits: {burst: 9000000000000}\n"), 3, "or 1 to 1000000000000"),
         (of("a", "  ack_max: fast\n"), 3, "fast"),
-        (of("a", "  retention: year\n"), 3, "no retention class `year`; write default"),
+        (of("a", "  retention: 1y\n"), 3, "no retention class `1y`; write default"),
         (of("\"\"", ""), 2, "is no name of a tenant"),
         (of("a b", ""), 2, "is no name of a tenant"),
         (of("-a", ""), 2, "is no name of a tenant"),
@@ -137,7 +138,8 @@ fn a_file_divides_the_limits_whatever_the_settings_say_and_the_count_goes_on() {
 #[test]
 fn all_that_is_wrong_with_tenants_is_told_at_once_and_shown_as_places() {
     let text = "tenants:\n- name: a/b\n- name: c\n  retention: x\n- name: c\n";
-    let error = parse("t.yaml", text.as_bytes()).expect_err("three things are wrong");
+    let error = parse_for("t.yaml", text.as_bytes(), &RetentionClasses::default());
+    let error = error.expect_err("three things are wrong");
     let lines: Vec<_> = error.problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [Some(2), Some(4), Some(5)]);
     let shown = error.to_string();
@@ -146,6 +148,27 @@ fn all_that_is_wrong_with_tenants_is_told_at_once_and_shown_as_places() {
     let error =
         parse("t.yaml", format!("tenants:\n{many}").as_bytes()).expect_err("many are wrong");
     assert_eq!(error.problems.len(), 20);
+}
+
+#[test]
+fn a_tenant_has_a_retention_class_that_there_is() {
+    let day = std::time::Duration::from_secs(86_400);
+    let classes = ["audit", "short"].map(|name| (name.to_owned(), day));
+    let classes = RetentionClasses::new(classes).expect("sound classes");
+    let text = "tenants:\n- name: a\n  retention: audit\n- name: b\n- name: c\n  \
+                retention: default\n";
+    let table = parse_for("t.yaml", text.as_bytes(), &classes).expect("a sound file");
+    let class = |tenant| &*table.find(tenant).expect("a tenant").retention_class;
+    assert_eq!(["a", "b", "c"].map(class), ["audit", "default", "default"]);
+    let text = "tenants:\n- name: a\n  retention: year\n- name: b\n  ack: 1\n";
+    let error = parse_for("t.yaml", text.as_bytes(), &classes).expect_err("wrong").to_string();
+    assert!(error.contains("t.yaml:5"), "what is no file is told alone: {error}");
+    let text = "tenants:\n- name: a\n  retention: year\n- name: b/c\n";
+    let error = parse_for("t.yaml", text.as_bytes(), &classes).expect_err("wrong").to_string();
+    let expected = "t.yaml:3: there is no retention class `year`; write default, audit or short";
+    assert!(error.contains(expected) && error.contains("t.yaml:4: `b/c`"), "{error}");
+    let other = parse("t.yaml", b"tenants:\n- name: a\n  retention: year\n");
+    assert!(other.is_ok(), "who does not know the classes takes any");
 }
 
 #[test]
@@ -178,7 +201,7 @@ fn files_that_are_missing_too_large_or_expand_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("tenants.yaml");
     let refused = |part: &str| {
-        let error: FileError = read(&path).expect_err("not readable");
+        let error: FileError = read(&path, &RetentionClasses::default()).expect_err("not readable");
         let told = error.to_string();
         assert!(told.contains("tenants.yaml: ") && told.contains(part), "{told}");
     };

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::code::{Code, Reject};
 use crate::limits::{Allowance, Allowances, Limiter};
+use crate::retention::DEFAULT_CLASS;
 use crate::schema::Schemas;
 use crate::submission::{Ack, Refusal};
 
@@ -24,8 +25,6 @@ pub use table::{KeyHash, Table, TableError};
 
 /// The tenant of all pulses as long as none are configured.
 pub const DEFAULT_TENANT: &str = "default";
-/// The retention class that every pulse has unless its tenant has another.
-pub const DEFAULT_CLASS: &str = "default";
 
 /// One of those who share the process.
 #[derive(Debug, Clone, PartialEq, Eq)]

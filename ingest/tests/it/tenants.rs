@@ -158,3 +158,52 @@ fn what_a_tenant_adds_is_in_the_row_as_it_was_when_the_pulse_was_accepted() -> R
     assert_eq!((&metadata["team"], &metadata["region"]), (&"one".into(), &"us".into()), "{row}");
     Ok(())
 }
+
+#[test]
+fn a_tenant_of_another_retention_class_is_kept_by_it_and_has_what_it_had_before() -> Result<()> {
+    let dir = TempDir::new()?;
+    let file = dir.path().join("tenants.yaml");
+    let (key, line) = new_key("k", "both")?;
+    let of_class = |class: &str| {
+        let limits = "limits: {requests_per_minute: 0}";
+        let text = format!("  {limits}\n  retention: {class}\n  keys:\n  {line}\n");
+        fs::write(&file, format!("tenants:\n- name: a\n{text}"))
+    };
+    of_class("short")?;
+    let classes = "short=1h,audit=365d";
+    let data = dir.path().join("data");
+    let start = || -> Result<Server> {
+        let flags = launch(&data).flag("--tenants", &file.display().to_string());
+        let server = flags.flag("--retention-classes", classes).start()?;
+        server.wait_ready(SOON)?;
+        Ok(server)
+    };
+    let mut server = start()?;
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let send = |server: &Server, hours: u128| -> Result<u16> {
+        let time = now_ms - hours * 3_600_000;
+        let body = format!("{{\"service\":\"s\",\"event_time\":{time}}}");
+        let request = Request::json("/pulse", body).header("x-api-key", &key);
+        Ok(server.client().send(&request)?.status)
+    };
+    let rows = |server: &Server| -> Result<usize> {
+        let query = Request::get("/v1/pulses?service=s&from=0").header("x-api-key", &key);
+        let answer: Value = serde_json::from_slice(&server.client().send(&query)?.body)?;
+        Ok(answer["pulses"].as_array().context("pulses")?.len())
+    };
+    assert_eq!((send(&server, 0)?, send(&server, 2)?), (202, 400), "of an hour");
+    of_class("year")?;
+    wait_for(SOON, "a class that is not there", || Ok(reloads(&server, "failed")? == 1.0))?;
+    let told = "there is no retention class `year`; write default, short or audit";
+    ensure!(server.log().contains(told), "{}", server.log());
+    of_class("audit")?;
+    wait_for(SOON, "the longer class", || Ok(reloads(&server, "ok")? == 1.0))?;
+    assert_eq!((send(&server, 300 * 24)?, send(&server, 366 * 24)?), (202, 400));
+    of_class("default")?;
+    wait_for(SOON, "the default class", || Ok(reloads(&server, "ok")? == 2.0))?;
+    assert_eq!((send(&server, 300 * 24)?, send(&server, 6 * 24)?), (400, 202));
+    wait_for(SOON, "rows of three classes", || Ok(rows(&server)? == 3))?;
+    server.kill()?;
+    assert_eq!(rows(&start()?)?, 3, "after a kill");
+    Ok(())
+}

@@ -34,6 +34,43 @@ pub(crate) struct Link {
     runtime: Option<Runtime>,
 }
 
+/// The connection as those use it who write and read the rows of one retention class.
+#[derive(Debug, Clone)]
+pub(crate) struct ClassLink {
+    link: Arc<Link>,
+    /// Its place in the settings; `None`: the default class.
+    class: Option<usize>,
+}
+
+impl ClassLink {
+    pub(crate) fn new(link: Arc<Link>, class: Option<usize>) -> Self {
+        Self { link, class }
+    }
+
+    /// What requests are sent with now.
+    pub(crate) fn live(&self) -> Result<Arc<Live>, Down> {
+        // There is one for each class of the settings, which never change.
+        let none = || Down("the tables of a retention class are not prepared".to_owned());
+        self.link.live()?.of(self.class).ok_or_else(none)
+    }
+
+    /// As [`Link::doubt`].
+    pub(crate) fn doubt(&self, live: &Arc<Live>, why: &str) {
+        self.link.doubt(live, why);
+    }
+
+    /// As [`Link::note`].
+    pub(crate) fn note(&self, failing: Option<String>) {
+        self.link.note(failing);
+    }
+}
+
+impl From<Arc<Link>> for ClassLink {
+    fn from(link: Arc<Link>) -> Self {
+        Self::new(link, None)
+    }
+}
+
 /// How the connection is, shared with those who mend it.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -89,7 +126,7 @@ impl Link {
     /// nothing is live until they are right. Of many who met the same, the first counts.
     pub(crate) fn doubt(&self, live: &Arc<Live>, why: &str) {
         let mut state = self.standing.lock();
-        if !state.live.as_ref().is_ok_and(|now| Arc::ptr_eq(now, live)) {
+        if !state.live.as_ref().is_ok_and(|now| now.holds(live)) {
             return;
         }
         tracing::warn!(why, "the database's tables are looked at again");

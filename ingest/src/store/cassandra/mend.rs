@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scylla::client::session::Session;
+use scylla::errors::PrepareError;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::sink::drain::RetrySettings;
@@ -153,16 +155,27 @@ impl Mender {
         let statements = async {
             let used = session.use_keyspace(keyspace, false).await;
             used.map_err(|error| Down(format!("use of keyspace `{keyspace}` failed: {error}")))?;
-            let prepared = Statements::prepare(session, self.settings.consistency).await;
-            prepared.map_err(|error| {
+            self.prepare_statements(session).await.map_err(|error| {
                 let error = reason::cut(&error.to_string());
                 Down(format!("preparing the statements failed: {error}"))
             })
         };
         match timeout(STATEMENTS_TIMEOUT, Box::pin(statements)).await {
-            Ok(statements) => Ok(Live { session: Arc::clone(session), statements: statements? }),
+            Ok(live) => Ok(live?),
             Err(_elapsed) => Err(late("preparing the statements")),
         }
+    }
+
+    async fn prepare_statements(&self, session: &Arc<Session>) -> Result<Live, PrepareError> {
+        let consistency = self.settings.consistency;
+        let statements = Statements::prepare(session, consistency).await?;
+        let mut classes = Vec::new();
+        for class in self.settings.classes.iter() {
+            let statements = statements.of_class(session, consistency, &class.name).await?;
+            let (session, classes_of_it) = (Arc::clone(session), Vec::new());
+            classes.push(Arc::new(Live { session, statements, classes: classes_of_it }));
+        }
+        Ok(Live { session: Arc::clone(session), statements, classes })
     }
 
     fn failed(&self, round: Round, why: Down) {

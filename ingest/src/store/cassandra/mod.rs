@@ -1,7 +1,7 @@
 //! The store in Cassandra or Scylla. Rows lie in partitions by tenant, service, ten minutes of
 //! event time and shard; every key is made from the log's record alone, so that a row written
-//! twice is one row. A database that is slow, half gone or gone costs no pulse: the log keeps
-//! what is not written yet.
+//! twice is one row. Each retention class has tables of its own. A database that is slow, half
+//! gone or gone costs no pulse: the log keeps what is not written yet.
 
 mod connect;
 mod counts;
@@ -40,22 +40,21 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use crate::fs::OsFs;
 use crate::sink::dead_letter::SharedLetters;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
-use counts::{FlushError, Sums};
+use counts::{ClassSums, FlushError};
 use error::{Class, classify};
 use letters::Letters;
 use link::Link;
 use metrics::CassandraMetrics;
 use pace::Pace;
-use read::Reader;
+use read::ClassReaders;
 use settings::CassandraSettings;
 use sharder::Sharder;
 pub use shared::SharedLink;
-use write::Writer;
+use write::ClassWriters;
 
 /// Between two times that counts are written: how late they may be.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
@@ -76,9 +75,9 @@ pub struct CassandraStore {
     /// First: it ends before the connection that it uses.
     _tasks: JoinSet<()>,
     link: Arc<Link>,
-    writer: Writer,
-    reader: Reader,
-    sums: Arc<Sums>,
+    writers: ClassWriters,
+    readers: ClassReaders,
+    sums: Arc<ClassSums>,
     sharder: Sharder,
     letters: Arc<Letters>,
     settings: Arc<CassandraSettings>,
@@ -96,13 +95,13 @@ impl CassandraStore {
         metrics: CassandraMetrics,
     ) -> Result<Arc<Self>, OpenError> {
         let settings = Arc::new(settings);
-        let sums = Sums::open(Arc::new(OsFs), &settings, metrics.clone());
+        let sums = ClassSums::open(&settings, &metrics);
         let sums = Arc::new(sums.map_err(|error| OpenError::Counts(error.into()))?);
         let link = Link::open(Arc::clone(&settings), metrics.clone());
         let link = Arc::new(link.map_err(OpenError::Threads)?);
         let pace = Pace::new(settings.requests_max, &metrics);
-        let writer = Writer::new(Arc::clone(&link), pace, Arc::clone(&sums), &settings, &metrics);
-        let reader = Reader::new(Arc::clone(&link), Arc::clone(&settings));
+        let writers = ClassWriters::new(&link, &pace, &sums, &settings, &metrics);
+        let readers = ClassReaders::new(&link, &settings);
         let mut tasks = JoinSet::new();
         if let Some(runtime) = link.handle() {
             // Not the link itself: the last one to hold it must not be one of its own threads.
@@ -114,8 +113,8 @@ impl CassandraStore {
         Ok(Arc::new(Self {
             _tasks: tasks,
             link,
-            writer,
-            reader,
+            writers,
+            readers,
             sums,
             sharder,
             letters,
@@ -148,7 +147,7 @@ impl fmt::Debug for CassandraStore {
 
 /// Writes counts again and again. What could not be written stays for the next time, until there
 /// is so much of it that rows wait too.
-async fn count_for_ever(link: Weak<Link>, sums: Arc<Sums>) {
+async fn count_for_ever(link: Weak<Link>, sums: Arc<ClassSums>) {
     let mut failures = Failures::default();
     let mut turns = interval(COUNTS_INTERVAL);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -191,7 +190,7 @@ impl Failures {
 
 impl Sink for CassandraStore {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
-        Box::pin(self.writer.write(batch))
+        Box::pin(self.writers.write(batch))
     }
 
     fn progress(&self, log: LogId) -> Option<Progress> {
@@ -233,7 +232,7 @@ impl Store for CassandraStore {
     }
 
     fn pulses<'a>(&'a self, query: &'a PulseQuery) -> BoxFuture<'a, Result<Page, QueryError>> {
-        Box::pin(self.reader.pulses(query))
+        Box::pin(self.readers.pulses(query))
     }
 
     fn pulse<'a>(
@@ -241,14 +240,14 @@ impl Store for CassandraStore {
         tenant: &'a str,
         id: Uuid,
     ) -> BoxFuture<'a, Result<Option<Row>, QueryError>> {
-        Box::pin(self.reader.pulse(tenant, id))
+        Box::pin(self.readers.pulse(tenant, id))
     }
 
     fn counts<'a>(
         &'a self,
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
-        Box::pin(self.reader.counts(query))
+        Box::pin(self.readers.counts(query))
     }
 }
 

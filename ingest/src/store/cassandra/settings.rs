@@ -6,6 +6,7 @@ use std::time::Duration;
 use scylla::statement::Consistency;
 
 use crate::clock::{Clock, system_clock};
+use crate::retention::{RetentionClass, RetentionClasses};
 
 /// How the database is reached and used.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct CassandraSettings {
     pub tls: Option<TlsFiles>,
     /// How long a row is kept after it was received.
     pub retention: Duration,
+    /// The same for rows of other classes, which have tables of their own.
+    pub classes: RetentionClasses,
     /// Whether each row's id is indexed, so that a pulse is found by it.
     pub id_index: bool,
     /// Whether requests and answers are compressed (LZ4).
@@ -74,6 +77,7 @@ impl CassandraSettings {
             credentials: None,
             tls: None,
             retention: Duration::from_secs(7 * 24 * 3600),
+            classes: RetentionClasses::default(),
             id_index: true,
             compression: true,
             request_timeout: Duration::from_secs(3),
@@ -84,12 +88,25 @@ impl CassandraSettings {
     }
 }
 
+impl CassandraSettings {
+    /// The same for the rows of one class, which has sums of its own.
+    pub(crate) fn of_class(&self, class: &RetentionClass) -> Self {
+        Self {
+            retention: class.retention,
+            classes: RetentionClasses::default(),
+            directory: self.directory.join(format!("class-{}", class.name)),
+            ..self.clone()
+        }
+    }
+}
+
 impl std::fmt::Debug for CassandraSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CassandraSettings")
             .field("nodes", &self.nodes)
             .field("keyspace", &self.keyspace)
             .field("retention", &self.retention)
+            .field("classes", &self.classes)
             .finish_non_exhaustive()
     }
 }

@@ -74,7 +74,32 @@ impl Statements {
         session: &Session,
         consistency: Consistency,
     ) -> Result<Self, PrepareError> {
-        let preparing = Preparing { session, consistency, reads: read_profile(session) };
+        let preparing = Preparing::new(session, consistency, None);
+        let shared = Shared {
+            letters: LetterStatements::prepare(&preparing).await?,
+            insert_writer: preparing.write(INSERT_WRITER).await?,
+            select_writers: preparing.read("SELECT log_id FROM pulse_writers").await?,
+        };
+        Box::pin(Self::of_tables(&preparing, shared)).await
+    }
+
+    /// The same over the tables of a retention class; what has no class stays as it is.
+    pub(crate) async fn of_class(
+        &self,
+        session: &Session,
+        consistency: Consistency,
+        class: &str,
+    ) -> Result<Self, PrepareError> {
+        let shared = Shared {
+            letters: self.letters.clone(),
+            insert_writer: self.insert_writer.clone(),
+            select_writers: self.select_writers.clone(),
+        };
+        let preparing = Preparing::new(session, consistency, Some(class));
+        Box::pin(Self::of_tables(&preparing, shared)).await
+    }
+
+    async fn of_tables(preparing: &Preparing<'_>, shared: Shared) -> Result<Self, PrepareError> {
         let (prepare, select) = (|text| preparing.write(text), |text| preparing.read(text));
         let events = |place: &str| {
             format!(
@@ -82,16 +107,16 @@ impl Statements {
                  service_name = ? AND bucket = ? AND shard = ? AND {place}"
             )
         };
-        let letters = LetterStatements::prepare(&preparing).await?;
+        let Shared { letters, insert_writer, select_writers } = shared;
         Ok(Self {
             letters,
+            insert_writer,
+            select_writers,
             insert_event: prepare(INSERT_EVENT).await?,
             insert_id: prepare(INSERT_ID).await?,
             insert_bucket: prepare(INSERT_BUCKET).await?,
             insert_id_hour: prepare(INSERT_ID_HOUR).await?,
             insert_count: prepare(INSERT_COUNT).await?,
-            insert_writer: prepare(INSERT_WRITER).await?,
-            select_writers: select("SELECT log_id FROM pulse_writers").await?,
             select_buckets: select(
                 "SELECT bucket, slice, layout FROM pulse_buckets WHERE tenant = ? AND \
                  service_name = ? AND bucket <= ? AND bucket >= ?",
@@ -117,18 +142,31 @@ impl Statements {
     }
 }
 
+/// Statements over tables that no retention class has of its own.
+struct Shared {
+    letters: LetterStatements,
+    insert_writer: PreparedStatement,
+    select_writers: PreparedStatement,
+}
+
 /// Prepares one statement after the other.
 #[derive(Debug)]
 pub(super) struct Preparing<'a> {
     session: &'a Session,
     consistency: Consistency,
     reads: ExecutionProfileHandle,
+    /// Whose tables are meant.
+    class: Option<&'a str>,
 }
 
-impl Preparing<'_> {
+impl<'a> Preparing<'a> {
+    fn new(session: &'a Session, consistency: Consistency, class: Option<&'a str>) -> Self {
+        Self { session, consistency, reads: read_profile(session), class }
+    }
+
     /// One that writes.
     pub(super) async fn write(&self, text: &str) -> Result<PreparedStatement, PrepareError> {
-        let mut statement = self.session.prepare(text).await?;
+        let mut statement = self.session.prepare(in_class(text, self.class)).await?;
         statement.set_consistency(self.consistency);
         // Each is made from the record alone: sent twice, it does the same.
         statement.set_is_idempotent(true);
@@ -145,6 +183,16 @@ impl Preparing<'_> {
     }
 }
 
+/// The statement over the table of a class: each names one table, and nothing else in it begins
+/// as tables do.
+fn in_class(text: &str, class: Option<&str>) -> String {
+    const TABLE: &str = "pulse_";
+    let (Some(class), Some(start)) = (class, text.find(TABLE)) else { return text.to_owned() };
+    let (before, from) = text.split_at(start);
+    let (table, after) = from.split_at(from.find(' ').unwrap_or(from.len()));
+    format!("{before}{table}_{class}{after}")
+}
+
 /// How reads differ from writes: they are retried at once on another node, and one that a node
 /// does not answer soon is asked of a second one as well.
 fn read_profile(session: &Session) -> ExecutionProfileHandle {
@@ -156,4 +204,21 @@ fn read_profile(session: &Session) -> ExecutionProfileHandle {
         .speculative_execution_policy(Some(Arc::new(second)))
         .build()
         .into_handle()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_of_a_class_is_over_its_table() {
+        assert_eq!(in_class("SELECT a FROM pulse_ids WHERE b = ?", None).matches('_').count(), 1);
+        let select = in_class("SELECT a FROM pulse_ids WHERE b = ?", Some("short"));
+        assert_eq!(select, "SELECT a FROM pulse_ids_short WHERE b = ?");
+        assert_eq!(in_class("SELECT a FROM pulse_ids", Some("b")), "SELECT a FROM pulse_ids_b");
+        for text in [INSERT_EVENT, INSERT_ID, INSERT_BUCKET, INSERT_ID_HOUR, INSERT_COUNT] {
+            assert_eq!(text.matches("pulse_").count(), 1, "{text}");
+            assert!(in_class(text, Some("short")).contains("_short ("), "{text}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::sink::{LogId, SeqSet};
 use super::codec::LogProgress;
 use super::database::{Database, DatabaseError, Window};
 use super::keys;
-use super::prepare::{Prepared, PreparedWindow};
+use super::prepare::{Bounds, Prepared, PreparedWindow};
 
 /// Counts that are kept so that they need not be read before they are raised: some minutes of
 /// some hundred kinds, about 1 MiB.
@@ -62,7 +62,7 @@ impl Logs {
 #[derive(Debug, Default)]
 pub(super) struct Committer {
     next_batch: u64,
-    counts: HashMap<(i64, Vec<u8>), u64>,
+    counts: HashMap<(Bounds, Vec<u8>), u64>,
 }
 
 /// What a batch finishes of a log.
@@ -152,7 +152,7 @@ impl Committer {
             self.counts.clear();
         }
         for (key, rows) in &prepared.counts {
-            let kept = (window.bounds.start_ms, key.clone());
+            let kept = (window.bounds, key.clone());
             let sum = match self.counts.get(&kept) {
                 Some(sum) => *sum,
                 None => read_sum(window, key)?,

@@ -1,5 +1,5 @@
 //! The key-value store below: fjall, its settings, and one pair of keyspaces per window of
-//! receive time, so that what is past retention goes away as whole files.
+//! receive time and retention class, so that what is past retention goes away as whole files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +15,7 @@ use fjall::{
 use thiserror::Error;
 
 use super::prepare::Bounds;
+use crate::retention::ClassNumber;
 
 /// Block cache of all keyspaces: index blocks and a few blocks of rows; the page cache of the
 /// operating system holds the rest.
@@ -69,11 +70,14 @@ pub(super) struct Window {
     pub(super) index: Keyspace,
 }
 
+type WindowKey = (i64, ClassNumber);
+
 /// fjall, opened, with its windows.
 pub(super) struct Database {
     fjall: fjall::Database,
     pub(super) meta: Keyspace,
-    windows: RwLock<BTreeMap<i64, Arc<Window>>>,
+    /// By their start and class.
+    windows: RwLock<BTreeMap<WindowKey, Arc<Window>>>,
 }
 
 impl Database {
@@ -101,19 +105,26 @@ impl Database {
         Ok(database)
     }
 
-    /// The bounds of the window that rows received at `received_ms` belong to: one that exists,
-    /// else the one of `width_ms` that would be made, cut so that windows never overlap, also
-    /// where an earlier run had another width.
-    pub(super) fn bounds(&self, received_ms: i64, width_ms: i64) -> Bounds {
+    /// The bounds of the window that rows of `class` received at `received_ms` belong to: one
+    /// that exists, else the one of `width_ms` that would be made, cut so that windows of a class
+    /// never overlap, also where an earlier run had another width.
+    pub(super) fn bounds(&self, class: ClassNumber, received_ms: i64, width_ms: i64) -> Bounds {
         let windows = self.read_windows();
-        let below = windows.range(..=received_ms).next_back().map(|(_, window)| window.bounds);
+        let of_class = |(_, window): (_, &Arc<Window>)| {
+            (window.bounds.class == class).then_some(window.bounds)
+        };
+        // Those of other classes are passed over: there are few of each.
+        let first = (received_ms, ClassNumber::DEFAULT);
+        let at_last = (received_ms, ClassNumber::from_number(u8::MAX));
+        let below = windows.range(..=at_last).rev().find_map(of_class);
         if let Some(bounds) = below.filter(|bounds| bounds.contains(received_ms)) {
             return bounds;
         }
-        let above = windows.range(received_ms..).next().map(|(start, _)| *start);
+        let above = windows.range(first..).find_map(of_class).map(|bounds| bounds.start_ms);
         let start_ms = received_ms.div_euclid(width_ms).saturating_mul(width_ms);
         let end_ms = start_ms.saturating_add(width_ms);
         Bounds {
+            class,
             start_ms: below.map_or(start_ms, |below| below.end_ms.max(start_ms)),
             end_ms: above.map_or(end_ms, |above| above.min(end_ms)),
         }
@@ -121,14 +132,14 @@ impl Database {
 
     /// The window of these bounds, made if it is not there.
     pub(super) fn window(&self, bounds: Bounds) -> Result<Arc<Window>, DatabaseError> {
-        if let Some(window) = self.read_windows().get(&bounds.start_ms) {
+        let key = (bounds.start_ms, bounds.class);
+        if let Some(window) = self.read_windows().get(&key) {
             return Ok(Arc::clone(window));
         }
-        let Bounds { start_ms, end_ms } = bounds;
-        let rows = self.fjall.keyspace(&format!("{ROWS}.{start_ms}.{end_ms}"), rows_options)?;
-        let index = self.fjall.keyspace(&format!("{INDEX}.{start_ms}.{end_ms}"), index_options)?;
+        let rows = self.fjall.keyspace(&name(ROWS, bounds), rows_options)?;
+        let index = self.fjall.keyspace(&name(INDEX, bounds), index_options)?;
         let window = Arc::new(Window { bounds, rows, index });
-        Ok(Arc::clone(self.write_windows().entry(start_ms).or_insert(window)))
+        Ok(Arc::clone(self.write_windows().entry(key).or_insert(window)))
     }
 
     /// All windows, newest first.
@@ -174,16 +185,20 @@ impl Database {
         }
     }
 
-    /// Drops every window that ends at or before `end_ms`; returns how many. Their space is free
-    /// once the last query that reads them has ended, and the journals that have data of them
-    /// are gone, which fjall keeps about two of.
-    pub(super) fn drop_windows(&self, end_ms: i64) -> Result<usize, DatabaseError> {
+    /// Drops every window that ends at or before what `end_ms` says of its class; returns how
+    /// many. Their space is free once the last query that reads them has ended, and the journals
+    /// that have data of them are gone, which fjall keeps about two of.
+    pub(super) fn drop_windows(
+        &self,
+        end_ms: impl Fn(ClassNumber) -> i64,
+    ) -> Result<usize, DatabaseError> {
         let mut dropped = 0;
         for window in self.windows() {
-            if window.bounds.end_ms > end_ms {
+            let Bounds { class, start_ms, end_ms: window_end_ms } = window.bounds;
+            if window_end_ms > end_ms(class) {
                 continue;
             }
-            self.write_windows().remove(&window.bounds.start_ms);
+            self.write_windows().remove(&(start_ms, class));
             for keyspace in [&window.rows, &window.index] {
                 // Deleting a keyspace alone leaves its tables' files open in the table of
                 // descriptors, and so on the disk. Tables that were dropped are closed.
@@ -195,11 +210,11 @@ impl Database {
         Ok(dropped)
     }
 
-    fn read_windows(&self) -> RwLockReadGuard<'_, BTreeMap<i64, Arc<Window>>> {
+    fn read_windows(&self) -> RwLockReadGuard<'_, BTreeMap<WindowKey, Arc<Window>>> {
         self.windows.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_windows(&self) -> RwLockWriteGuard<'_, BTreeMap<i64, Arc<Window>>> {
+    fn write_windows(&self) -> RwLockWriteGuard<'_, BTreeMap<WindowKey, Arc<Window>>> {
         self.windows.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -220,10 +235,22 @@ fn index_options() -> KeyspaceCreateOptions {
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(INDEX_TABLE_BYTES)))
 }
 
+/// The name of a window's keyspace.
+fn name(kind: &str, Bounds { class, start_ms, end_ms }: Bounds) -> String {
+    match class {
+        ClassNumber::DEFAULT => format!("{kind}.{start_ms}.{end_ms}"),
+        _ => format!("{kind}.{start_ms}.{end_ms}.{}", class.number()),
+    }
+}
+
 fn read_name(name: &str) -> Option<Bounds> {
     let mut parts = name.split('.');
     let kind = parts.next()?;
     let (start_ms, end_ms) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let class = match parts.next() {
+        Some(number) => ClassNumber::from_number(number.parse().ok()?),
+        None => ClassNumber::DEFAULT,
+    };
     let known = (kind == ROWS || kind == INDEX) && parts.next().is_none();
-    known.then_some(Bounds { start_ms, end_ms })
+    known.then_some(Bounds { class, start_ms, end_ms })
 }

@@ -2,7 +2,8 @@
 //! as they do; names carry their length, so no name is the prefix of another's keys.
 //!
 //! ```text
-//! keyspace rows.START.END   (one pair of keyspaces per window of receive time)
+//! keyspace rows.START.END   (one pair of keyspaces per window of receive time; of a retention
+//!                            class but the default one behind it .NUMBER)
 //!   batch u64, block u32                 a block of rows
 //!   batch u64, 0xFFFFFFFF                the batch's id table
 //! keyspace index.START.END
@@ -14,6 +15,7 @@
 //! keyspace meta
 //!   'b'                                  u64 number of the next batch
 //!   'p' 16 bytes log id                  progress of the log
+//!   'r' number u8                        i64 retention of a class, ms
 //! ```
 
 use uuid::Uuid;
@@ -25,6 +27,8 @@ pub(super) const ID_TABLE: u32 = u32::MAX;
 pub(super) const NEXT_BATCH: &[u8] = b"b";
 /// What the keys of progress start with.
 pub(super) const PROGRESS: u8 = b'p';
+/// What the keys of retention classes start with.
+pub(super) const CLASS: u8 = b'r';
 /// UUIDv7 times are indexed in slices of 2^10 ms: short enough that few batches share one, long
 /// enough that a batch rarely lies in more than two.
 pub(super) const SLICE_BITS: u32 = 10;

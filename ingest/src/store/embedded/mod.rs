@@ -2,11 +2,12 @@
 //! indexes, counts and the progress of the log are committed together, so what is handed over
 //! again after a crash is written exactly once. Decodes nothing: the original bytes are kept.
 //!
-//! Rows live in windows of receive time. A window is dropped whole when its last row is past
-//! retention, which frees its disk at once; until then its older rows and counts stay readable,
-//! a sixteenth of the retention at most.
+//! Rows live in windows of receive time, those of each retention class in windows of their own.
+//! A window is dropped whole when its last row is past retention, which frees its disk at once;
+//! until then its older rows and counts stay readable, a sixteenth of the retention at most.
 
 mod block;
+mod classes;
 mod codec;
 mod commit;
 mod database;
@@ -29,6 +30,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::clock::{Clock, system_clock};
+use crate::retention::RetentionClasses;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
@@ -45,6 +47,8 @@ const READS_MAX: usize = 4;
 pub struct EmbeddedSettings {
     /// How long a row is kept after it was received, at least.
     pub retention: Duration,
+    /// The same for rows of other classes.
+    pub classes: RetentionClasses,
     /// Bytes that must be free on the disk for a batch to be written: room for what flushes and
     /// compactions write behind it.
     pub free_bytes_min: u64,
@@ -55,7 +59,8 @@ pub struct EmbeddedSettings {
 impl EmbeddedSettings {
     /// Keeps rows for `retention`, by the system's clock, and leaves 128 MiB of the disk free.
     pub fn new(retention: Duration) -> Self {
-        Self { retention, free_bytes_min: 128 * 1024 * 1024, clock: system_clock() }
+        let classes = RetentionClasses::default();
+        Self { retention, classes, free_bytes_min: 128 * 1024 * 1024, clock: system_clock() }
     }
 }
 
@@ -63,6 +68,7 @@ impl std::fmt::Debug for EmbeddedSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmbeddedSettings")
             .field("retention", &self.retention)
+            .field("classes", &self.classes)
             .field("free_bytes_min", &self.free_bytes_min)
             .finish_non_exhaustive()
     }

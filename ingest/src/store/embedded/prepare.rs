@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use crate::log::frame::Record;
+use crate::retention::ClassNumber;
 use crate::sink::{Batch, SeqSet};
 
 use super::block::{BlockWriter, RAW_BYTES_SOFT, ROWS_MAX};
@@ -21,10 +22,11 @@ pub(super) const ID_TIME_SLACK_MS: i64 = 60_000;
 const TIGHT_ROWS_MIN: usize = 64;
 const MINUTE_MS: i64 = 60_000;
 
-/// A range of receive times whose rows are kept and dropped together: from, and up to but not
-/// including, in milliseconds since 1970.
+/// A range of receive times whose rows of one class are kept and dropped together: from, and up
+/// to but not including, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Bounds {
+    pub(super) class: ClassNumber,
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
 }
@@ -76,10 +78,10 @@ pub(super) struct Prepared {
 pub(super) trait Placement {
     /// Whether the store holds the row of this sequence number already.
     fn is_held(&self, seq: u64) -> bool;
-    /// Whether a row received then is past retention.
-    fn is_expired(&self, received_ms: i64) -> bool;
+    /// Whether a row of a class that was received then is past retention.
+    fn is_expired(&self, class: ClassNumber, received_ms: i64) -> bool;
     /// The window of a receive time.
-    fn window(&self, received_ms: i64) -> Bounds;
+    fn window(&self, class: ClassNumber, received_ms: i64) -> Bounds;
 }
 
 /// One row and its place in the order that blocks are made in.
@@ -106,11 +108,12 @@ pub(super) fn prepare(batch: &Batch, placement: &impl Placement) -> Prepared {
         }
         fresh.push(record.seq);
         let received_ms = record.envelope.received_at_us.div_euclid(1000);
-        if placement.is_expired(received_ms) {
+        let class = ClassNumber::of_shard(record.entry.shard);
+        if placement.is_expired(class, received_ms) {
             prepared.expired += 1;
             continue;
         }
-        let bounds = series.bounds(received_ms, placement);
+        let bounds = series.bounds(class, received_ms, placement);
         let number = series.number((bounds, record.envelope.tenant, record.entry.service));
         records.push((number, record));
     }
@@ -160,10 +163,15 @@ impl<'b> SeriesNumbers<'b> {
         self.last
     }
 
-    fn bounds(&mut self, received_ms: i64, placement: &impl Placement) -> Bounds {
+    fn bounds(
+        &mut self,
+        class: ClassNumber,
+        received_ms: i64,
+        placement: &impl Placement,
+    ) -> Bounds {
         match self.last_bounds {
-            Some(bounds) if bounds.contains(received_ms) => bounds,
-            _ => *self.last_bounds.insert(placement.window(received_ms)),
+            Some(bounds) if bounds.class == class && bounds.contains(received_ms) => bounds,
+            _ => *self.last_bounds.insert(placement.window(class, received_ms)),
         }
     }
 }

@@ -9,9 +9,11 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::fs::{Fs, OsFs};
+use crate::retention::ClassNumber;
 use crate::sink::{Batch, LogId, SeqSet, Written};
 use crate::store::{Count, CountQuery, Page, PulseQuery, Row};
 
+use super::classes::Classes;
 use super::codec::LogProgress;
 use super::commit::{Committer, Finishes, Logs};
 use super::database::{Database, DatabaseError};
@@ -19,10 +21,6 @@ use super::prepare::{Bounds, Placement, Prepared, prepare};
 use super::read::Reader;
 use super::{EmbeddedSettings, OpenError, format};
 
-/// Parts that the retention is divided into: a row is kept longer by one part at most.
-const WINDOWS_PER_RETENTION: u32 = 16;
-/// The shortest window: each costs two keyspaces with memtables and files of their own.
-const WINDOW_MIN: Duration = Duration::from_secs(5 * 60);
 /// How long after a failed attempt to open the database again the next waits: a full disk stays
 /// full for a while, and each attempt reads the journals.
 const REOPEN_PAUSE: Duration = Duration::from_secs(2);
@@ -54,8 +52,7 @@ pub(super) struct State {
     id: Uuid,
     directory: PathBuf,
     settings: EmbeddedSettings,
-    window_ms: i64,
-    retention_ms: i64,
+    classes: Classes,
     /// Written only to close and open again; every use holds it shared.
     database: RwLock<Option<Database>>,
     committer: Mutex<Committer>,
@@ -91,12 +88,10 @@ impl State {
         let committer = Committer::read(&database).map_err(open_error)?;
         let logs = Logs::default();
         logs.read(&database).map_err(open_error)?;
-        let window = (settings.retention / WINDOWS_PER_RETENTION).max(WINDOW_MIN);
         Ok(Self {
             id,
             directory: directory.to_owned(),
-            window_ms: milliseconds(window),
-            retention_ms: milliseconds(settings.retention),
+            classes: Classes::open(&database, &settings).map_err(open_error)?,
             settings,
             database: RwLock::new(Some(database)),
             committer: Mutex::new(committer),
@@ -136,19 +131,18 @@ impl State {
         }
     }
 
-    fn place<'d>(&self, database: &'d Database, log: Option<LogId>) -> Place<'d> {
+    fn place<'d>(&'d self, database: &'d Database, log: Option<LogId>) -> Place<'d> {
         let held = log.and_then(|log| self.progress(log));
         Place {
             database,
             held: held.map(|known| known.progress.finished).unwrap_or_default(),
-            expired_ms: self.expired_ms(),
-            window_ms: self.window_ms,
+            classes: &self.classes,
+            now_ms: self.now_ms(),
         }
     }
 
-    /// Rows that were received before this need not be kept.
-    fn expired_ms(&self) -> i64 {
-        ((self.settings.clock)() / 1000).saturating_sub(self.retention_ms)
+    fn now_ms(&self) -> i64 {
+        (self.settings.clock)() / 1000
     }
 
     pub(super) fn progress(&self, log: LogId) -> Option<LogProgress> {
@@ -162,11 +156,11 @@ impl State {
     }
 
     pub(super) fn sweep(&self) -> Result<usize, UseError> {
-        let end_ms = self.expired_ms();
+        let now_ms = self.now_ms();
         let swept = self.using(|database| {
             let mut committer = self.lock_committer();
             committer.forget_counts();
-            Ok(database.drop_windows(end_ms)?)
+            Ok(database.drop_windows(|class| self.classes.expired_ms(class, now_ms))?)
         });
         self.note_fault(&swept);
         swept
@@ -273,8 +267,8 @@ impl State {
 struct Place<'d> {
     database: &'d Database,
     held: SeqSet,
-    expired_ms: i64,
-    window_ms: i64,
+    classes: &'d Classes,
+    now_ms: i64,
 }
 
 impl Placement for Place<'_> {
@@ -282,17 +276,13 @@ impl Placement for Place<'_> {
         self.held.contains(seq)
     }
 
-    fn is_expired(&self, received_ms: i64) -> bool {
-        received_ms <= self.expired_ms
+    fn is_expired(&self, class: ClassNumber, received_ms: i64) -> bool {
+        received_ms <= self.classes.expired_ms(class, self.now_ms)
     }
 
-    fn window(&self, received_ms: i64) -> Bounds {
-        self.database.bounds(received_ms, self.window_ms)
+    fn window(&self, class: ClassNumber, received_ms: i64) -> Bounds {
+        self.database.bounds(class, received_ms, self.classes.window_ms(class))
     }
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn open_error(error: DatabaseError) -> OpenError {

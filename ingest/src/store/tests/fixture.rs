@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::log::frame::{Entry, Envelope, Frame, FrameBuilder, seal};
 use crate::pulse::Shape;
+use crate::retention::{ClassNumber, RetentionClasses};
 use crate::sink::{Batch, LogId, RowRef, Sink, Written};
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::{Count, CountQuery, Page, PulseQuery, Row, Store};
@@ -20,6 +21,14 @@ use crate::store::{Count, CountQuery, Page, PulseQuery, Row, Store};
 pub(crate) const NOW_MS: i64 = 1_700_049_600_000;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// The classes of stores in tests, with their hours, beside the default one of 24.
+pub(crate) const CLASSES: [(&str, u64); 2] = [("short", 6), ("long", 1_000)];
+
+pub(crate) fn classes() -> RetentionClasses {
+    let class = |(name, hours): (&str, u64)| (name.to_owned(), Duration::from_secs(hours * 3600));
+    RetentionClasses::new(CLASSES.map(class)).expect("sound classes")
+}
 
 /// A row to be written.
 #[derive(Debug, Clone)]
@@ -31,6 +40,7 @@ pub(crate) struct Spec {
     pub(crate) event_time_ms: i64,
     pub(crate) received_at_us: i64,
     pub(crate) raw: Vec<u8>,
+    pub(crate) class: ClassNumber,
 }
 
 impl Spec {
@@ -44,6 +54,7 @@ impl Spec {
             event_time_ms: received_ms,
             received_at_us: received_ms * 1000,
             raw: format!("{{\"service\":\"checkout\",\"latency_ms\":{number}}}").into_bytes(),
+            class: ClassNumber::DEFAULT,
         }
     }
 
@@ -118,7 +129,7 @@ fn put_frames(frames: &mut Vec<u8>, specs: &[Spec]) {
             frame.push(&Entry {
                 id: spec.id,
                 event_time_ms: spec.event_time_ms,
-                shard: 0,
+                shard: spec.class.with_spread(0),
                 service: &spec.service,
                 kind: &spec.kind,
                 key: None,
@@ -168,6 +179,7 @@ pub(crate) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
     EmbeddedSettings {
         clock: Arc::new(move || now_ms.load(Ordering::SeqCst) * 1000),
         free_bytes_min: 0,
+        classes: classes(),
         ..EmbeddedSettings::new(RETENTION)
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::retention::ClassNumber;
 use crate::sink::Sink;
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
 use crate::store::{PulseQuery, Store};
@@ -80,6 +81,7 @@ fn log_of(load: Load, start: u64) -> TestLog {
                 )
                 .into_bytes(),
                 service,
+                class: ClassNumber::DEFAULT,
             }
         })
         .collect();

@@ -1,5 +1,6 @@
 //! Tests of the stores: against a plain model, and of what only the embedded store promises.
 
+mod classes;
 mod crash;
 mod embedded;
 pub(crate) mod fixture;

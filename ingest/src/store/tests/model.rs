@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use uuid::Uuid;
 
+use crate::retention::ClassNumber;
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
 use crate::store::{Count, CountQuery, PulseQuery, Row, Store};
 
@@ -14,11 +15,13 @@ pub(crate) const TENANTS: [&str; 2] = ["default", "other"];
 pub(crate) const SERVICES: [&str; 3] = ["checkout", "checkout2", "\u{0}"];
 
 /// Times that collide, are late, early and hours away, received within four windows; ids of
-/// servers and of clients.
+/// servers and of clients; any retention class, as when a tenant's was changed.
 fn spec() -> impl Strategy<Value = Spec> {
     let time = prop_oneof![0i64..5, 0i64..100_000, -20 * HOUR_MS..600_000];
-    (0..TENANTS.len(), 0..SERVICES.len(), "[ab]?", time, -4 * HOUR_MS..5, 0u64..40, any::<bool>())
-        .prop_map(|(tenant, service, kind, time, received, number, by_client)| {
+    let class = prop::sample::select(vec!["default", "short", "long"]);
+    let series = (0..TENANTS.len(), 0..SERVICES.len(), class);
+    (series, "[ab]?", time, -4 * HOUR_MS..5, 0u64..40, any::<bool>()).prop_map(
+        |((tenant, service, class), kind, time, received, number, by_client)| {
             let received_ms = NOW_MS + received;
             // An id belongs to one tenant and one event, as those that are made here do.
             let name = format!("{tenant} {service} {kind} {time} {received} {number}");
@@ -33,9 +36,11 @@ fn spec() -> impl Strategy<Value = Spec> {
                 kind: format!("k{kind}"),
                 id,
                 event_time_ms: NOW_MS + time,
+                class: ClassNumber::of(class),
                 ..Spec::new(number, received_ms)
             }
-        })
+        },
+    )
 }
 
 /// A history: rows, and where it is cut into batches.

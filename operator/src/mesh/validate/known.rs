@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pulsemesh_runtime::retention::RetentionClasses;
 use pulsemesh_runtime::telemetry::check_level;
 
 use pulsemesh_runtime::units;
@@ -35,6 +36,8 @@ pub(super) enum Kind {
     Time(Duration, Duration),
     /// A log level or directives.
     Level,
+    /// Retention classes.
+    Classes,
     /// An address, path or name, which only the operator writes.
     Text,
 }
@@ -53,7 +56,7 @@ pub(super) enum By {
 }
 
 use By::{Field, Operator, User, UserOfCql};
-use Kind::{Count, Level, Size, Switch, Text, Time, Word};
+use Kind::{Classes, Count, Level, Size, Switch, Text, Time, Word};
 
 /// Of a name that is compared with the known ones: twice the longest of them. A comparison takes
 /// time by the product of both lengths.
@@ -96,6 +99,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("data-dir", Text, "./pulsemesh-data", Field("spec.ingest.log.storage")),
     known("store", Word(&["memory", "embedded", "cassandra"]), "embedded", STORE),
     known("retention", Time(seconds(3600), seconds(3650 * 86_400)), "7d", RETENTION),
+    known("retention-classes", Classes, "", User),
     known("memory-store-rows", Count(1, 1_000_000_000), "1000000", NO_MEMORY_STORE),
     known("memory-store-bytes", Size(MIB, TIB), "256MiB", NO_MEMORY_STORE),
     known("cassandra-nodes", Text, "127.0.0.1:9042", STORE),
@@ -230,6 +234,9 @@ impl Kind {
                     format!("write a time from {min} to {max}, such as 30s or 1h30m")
                 }),
             Self::Level => check_level(text).map(|()| as_text()).map_err(|error| error.to_string()),
+            Self::Classes => {
+                RetentionClasses::parse(text).map(|_| as_text()).map_err(|error| error.to_string())
+            }
             Self::Text => Ok(as_text()),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::known::{self, By};
 use super::problems::Problems;
+use pulsemesh_runtime::retention::RetentionClasses;
 use pulsemesh_runtime::units;
 
 /// Where a user adds settings.
@@ -176,8 +177,14 @@ fn largest_request(settings: &Settings) -> Broken {
 
 fn window(settings: &Settings) -> Broken {
     let (window, retention) = (settings.time("idempotency-window"), settings.time("retention"));
-    (window > retention).then(|| {
+    let wrong = |what: &str, retention| {
         let retention = units::time_text(retention);
-        (at("idempotency-window"), format!("is longer than the store's retention, {retention}"))
-    })
+        (at("idempotency-window"), format!("is longer than {what}, {retention}"))
+    };
+    if window > retention {
+        return Some(wrong("the store's retention", retention));
+    }
+    let classes = RetentionClasses::parse(&settings.text("retention-classes")).ok()?;
+    let class = classes.iter().find(|class| window > class.retention)?;
+    Some(wrong(&format!("the retention class `{}`", class.name), class.retention))
 }

@@ -1,6 +1,7 @@
 //! Counts as absolute sums: written twice, they are the same. Each row of a log is counted once,
 //! whatever is tried again, replayed or cut off by a crash; [`state`] says why.
 
+mod classes;
 #[cfg(test)]
 mod crash_tests;
 mod file;
@@ -30,6 +31,7 @@ use super::live::Live;
 use super::metrics::{CassandraMetrics, ClassLabels, TableLabels};
 use super::settings::CassandraSettings;
 
+pub(crate) use self::classes::ClassSums;
 pub(crate) use self::file::SumsError;
 use self::part::SumRow;
 pub(crate) use self::state::Origin;

@@ -1,6 +1,7 @@
 //! A page while it is collected: rows of a slice's parts, each newest first, merged into one
 //! order. A row that lies in two partitions is given once.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use scylla::response::PagingState;
@@ -50,6 +51,12 @@ struct Read {
     row: Row,
 }
 
+impl Read {
+    fn of(row: Row) -> Self {
+        Self { place: Place::new(row.event_time_ms, row.id), bytes: bytes_of(&row), row }
+    }
+}
+
 impl OpenSlice {
     pub(super) fn new(slice: Slice) -> Self {
         let open = |part| OpenPart {
@@ -97,8 +104,7 @@ impl OpenPart {
         self.is_begun = true;
         let mut bytes = 0;
         for row in answer.items {
-            let read =
-                Read { place: Place::new(row.event_time_ms, row.id), bytes: bytes_of(&row), row };
+            let read = Read::of(row);
             bytes += read.bytes;
             self.rows.push_back(read);
         }
@@ -182,6 +188,23 @@ impl Collected {
         let next = self.rows.last().filter(|_| self.more).map(position);
         Page { rows: self.rows, next }
     }
+}
+
+/// Pages of several tables as one. Where one ends early, what the others have behind its end is
+/// left to the next page.
+pub(super) fn merged(pages: impl IntoIterator<Item = Page>, limit: usize) -> Page {
+    let (mut reads, mut end) = (Vec::new(), None);
+    for page in pages {
+        end = end.max(page.next.map(Place::of));
+        reads.extend(page.rows.into_iter().map(Read::of));
+    }
+    reads.sort_unstable_by_key(|read| Reverse(read.place));
+    let mut page = Collected::new(limit);
+    // Ends at a row that does not fit, or at the end of what is known.
+    let known = |read: &Read| end.is_none_or(|end| read.place >= end);
+    let fits = reads.into_iter().take_while(known).all(|read| page.take(read));
+    page.more = !fits || end.is_some();
+    page.into_page()
 }
 
 /// About what a row takes in memory, in bytes.

@@ -1,6 +1,7 @@
 //! Queries over the database: a service's rows, one row, counts. Whatever is asked, the tenant
 //! is part of every key that is read.
 
+mod classes;
 mod columns;
 mod counts;
 mod ids;
@@ -23,10 +24,11 @@ use uuid::Uuid;
 use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
 
 use super::error::{Class, classify};
-use super::link::Link;
+use super::link::ClassLink;
 use super::live::Live;
 use super::settings::CassandraSettings;
 
+pub(super) use classes::ClassReaders;
 use counts::Counter;
 use ids::Ids;
 use order::{Kept, Range};
@@ -40,14 +42,14 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(9);
 /// Answers queries from the database.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    link: Arc<Link>,
+    link: ClassLink,
     settings: Arc<CassandraSettings>,
 }
 
 impl Reader {
     /// Makes a reader over a connection.
-    pub(crate) fn new(link: Arc<Link>, settings: Arc<CassandraSettings>) -> Self {
-        Self { link, settings }
+    pub(crate) fn new(link: impl Into<ClassLink>, settings: Arc<CassandraSettings>) -> Self {
+        Self { link: link.into(), settings }
     }
 
     /// Rows of a service, newest first. Within one millisecond ids are ordered as the database

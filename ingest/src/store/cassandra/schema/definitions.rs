@@ -11,8 +11,10 @@
 //! * `pulse_dead_letters`: pulses that a sink can never take, as they were.
 //! * `pulse_dead_letter_parts`: the bytes of large ones.
 //! * `pulse_dead_letter_days`: in which days a tenant has any.
-//! * `pulse_schema`: the version and the retention of these tables.
+//! * `pulse_schema`: the version and the retention of these tables, of each class.
 //! * `pulse_lock`: who changes them.
+//!
+//! A retention class has the first five once more, with `_` and its name behind theirs.
 
 use uuid::{Uuid, uuid};
 
@@ -62,6 +64,10 @@ pub(super) struct Table {
     /// The version that made it.
     since: i32,
 }
+
+/// Tables that each retention class has its own of: those of rows and of what leads to them.
+const OF_CLASS: [&str; 5] =
+    ["pulse_events_by_service", "pulse_buckets", "pulse_ids", "pulse_id_hours", "pulse_counts"];
 
 /// What leads from the version below to this one. Each statement may run again.
 #[derive(Debug)]
@@ -258,33 +264,56 @@ pub(super) const TABLES: [Table; 11] = [
     },
 ];
 
+/// The tables of a retention class; `None`: of the default one, and all that are not of a class.
+pub(super) fn tables(class: Option<&str>) -> impl Iterator<Item = &'static Table> {
+    let every = class.is_none();
+    TABLES.iter().filter(move |table| every || OF_CLASS.contains(&table.name))
+}
+
 /// All versions, oldest first.
 pub(super) fn migrations(keyspace: &str, retention: Retention) -> Vec<Migration> {
+    migrations_of(keyspace, None, retention)
+}
+
+/// The same of the tables of a class.
+pub(super) fn migrations_of(
+    keyspace: &str,
+    class: Option<&str>,
+    retention: Retention,
+) -> Vec<Migration> {
     let version = |version| {
-        let new = TABLES.iter().filter(|table| table.since == version);
-        let statements = new.map(|table| table.create(keyspace, retention)).collect();
+        let new = tables(class).filter(|table| table.since == version);
+        let statements = new.map(|table| table.create(keyspace, class, retention)).collect();
         Migration { version, statements }
     };
     vec![version(FIRST), version(SECOND)]
 }
 
 /// What makes existing tables keep rows for another time.
-pub(super) fn keep(keyspace: &str, retention: Retention) -> Vec<String> {
+pub(super) fn keep(keyspace: &str, class: Option<&str>, retention: Retention) -> Vec<String> {
     let depends = |table: &&Table| matches!(table.keeps, Keeps::Retention | Keeps::Buckets);
     let alter = |table: &Table| {
         let options = table.keeps.options(retention).join(" AND ");
-        format!("ALTER TABLE {keyspace}.{} WITH {options}", table.name)
+        format!("ALTER TABLE {keyspace}.{} WITH {options}", table.name_in(class))
     };
-    TABLES.iter().filter(depends).map(alter).collect()
+    tables(class).filter(depends).map(alter).collect()
 }
 
 /// Makes the table of the lease, which must be there before the others.
 pub(super) fn create_lock(keyspace: &str, retention: Retention) -> Option<String> {
     let lock = TABLES.iter().find(|table| table.name == LOCK)?;
-    Some(lock.create(keyspace, retention))
+    Some(lock.create(keyspace, None, retention))
 }
 
 impl Table {
+    /// What the table is called of a class.
+    pub(super) fn name_in(&self, class: Option<&str>) -> String {
+        match class {
+            Some(class) if OF_CLASS.contains(&self.name) => format!("{}_{class}", self.name),
+            _ => self.name.to_owned(),
+        }
+    }
+
     /// The columns' names and types.
     pub(super) fn types(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.columns.iter().filter(|line| !line.starts_with(KEY)).filter_map(|line| {
@@ -296,8 +325,9 @@ impl Table {
     /// Makes it if it is missing. Its id is made from its name alone: when two nodes are asked to
     /// make it at once, both make the same table. With the ids that the database gives there
     /// would be two, and what was written to the one that loses is gone.
-    fn create(&self, keyspace: &str, retention: Retention) -> String {
-        let id = Uuid::new_v5(&IDS, format!("{keyspace}.{}", self.name).as_bytes());
+    fn create(&self, keyspace: &str, class: Option<&str>, retention: Retention) -> String {
+        let name = self.name_in(class);
+        let id = Uuid::new_v5(&IDS, format!("{keyspace}.{name}").as_bytes());
         let mut options = vec![format!("id = {id}")];
         if !self.order.is_empty() {
             options.push(format!("CLUSTERING ORDER BY ({})", self.order));
@@ -305,8 +335,7 @@ impl Table {
         options.push(format!("comment = 'PulseMesh: {}'", self.comment));
         options.extend(self.keeps.options(retention));
         format!(
-            "CREATE TABLE IF NOT EXISTS {keyspace}.{} (\n  {}\n) WITH {}",
-            self.name,
+            "CREATE TABLE IF NOT EXISTS {keyspace}.{name} (\n  {}\n) WITH {}",
             self.columns.join(",\n  "),
             options.join("\n  AND ")
         )
@@ -354,7 +383,7 @@ mod tests {
 
     #[test]
     fn another_retention_changes_these_tables() {
-        insta::assert_snapshot!(keep("pulsemesh", week()).join(";\n"));
+        insta::assert_snapshot!(keep("pulsemesh", None, week()).join(";\n"));
     }
 
     #[test]
@@ -389,11 +418,33 @@ mod tests {
     }
 
     #[test]
+    fn a_class_has_the_tables_of_rows_with_its_name_and_its_own_times() {
+        let day = Retention::new(Duration::from_secs(24 * 3600));
+        let versions = migrations_of("mesh", Some("short"), day);
+        assert_eq!(versions.last().map(|last| last.version), Some(SECOND));
+        let all: Vec<_> = versions.iter().flat_map(|version| &version.statements).collect();
+        let named = |table: &str| format!("CREATE TABLE IF NOT EXISTS mesh.{table}_short (");
+        for table in OF_CLASS {
+            assert_eq!(all.iter().filter(|cql| cql.starts_with(&named(table))).count(), 1);
+        }
+        assert_eq!(all.len(), OF_CLASS.len());
+        assert!(all[0].contains("default_time_to_live = 86400"), "{}", all[0]);
+        assert!(all[0].contains("'HOURS', 'compaction_window_size': '1'"), "{}", all[0]);
+        let altered = keep("mesh", Some("short"), day);
+        assert_eq!(altered.len(), OF_CLASS.len());
+        assert!(altered.iter().all(|cql| cql.contains("_short WITH default_time_to_live")));
+        let longest = "abcdefghijklmnop";
+        let longest = tables(Some(longest)).map(|table| table.name_in(Some(longest)).len()).max();
+        assert!(longest <= Some(48), "the longest name of a table that the databases take");
+    }
+
+    #[test]
     fn versions_rise_and_ids_differ_by_keyspace_and_table() {
         let versions = migrations("a", week());
         assert!(versions.is_sorted_by(|a, b| a.version < b.version));
         let both = ["a", "b"].into_iter().flat_map(|keyspace| migrations(keyspace, week()));
-        let all: Vec<_> = both.flat_map(|version| version.statements).collect();
+        let class = migrations_of("a", Some("b"), week());
+        let all: Vec<_> = both.chain(class).flat_map(|version| version.statements).collect();
         let id = |cql: &String| cql.split("id = ").last()?.split('\n').next().map(str::to_owned);
         let ids: BTreeSet<_> = all.iter().map(id).collect();
         assert_eq!(ids.len(), all.len());

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use scylla::client::session::Session;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use self::definitions::Migration;
@@ -25,6 +25,7 @@ use self::requests::{Requests, STEP_MAX};
 use self::retention::Retention;
 use self::seen::{Noted, Seen};
 use super::settings::CassandraSettings;
+use crate::retention::RetentionClass;
 
 /// How long the lease outlives its holder. A step takes less than half of it, and it is made to
 /// last before each.
@@ -41,21 +42,45 @@ pub(crate) async fn prepare(
     /// When this process first looked, in milliseconds since 1970 in UTC, and its name.
     static PROCESS: OnceLock<(i64, Uuid)> = OnceLock::new();
     let (began_ms, holder) = *PROCESS.get_or_init(|| ((settings.clock)() / 1000, Uuid::now_v7()));
+    let requests = Requests { session, consistency: settings.consistency };
     let preparation = Preparation {
-        requests: Requests { session, consistency: settings.consistency },
+        requests,
         settings,
+        class: None,
         nodes,
         began_ms,
         lease: (holder, LEASE),
         migrations: definitions::migrations,
     };
-    preparation.run().await
+    preparation.run().await?;
+    for class in settings.classes.iter() {
+        Preparation { class: Some(class), ..preparation }.run().await?;
+    }
+    tell_unnamed(requests, settings).await;
+    Ok(())
+}
+
+/// Tells of classes that have tables and are not in the settings: nobody reads what is in them.
+async fn tell_unnamed(requests: Requests<'_>, settings: &CassandraSettings) {
+    // Nothing depends on it: what can't be asked now is told when the tables are looked at again.
+    let Ok(made) = seen::classes(requests, &settings.keyspace).await else { return };
+    for class in made.iter().filter(|class| settings.classes.find(class).is_none()) {
+        warn!(
+            keyspace = settings.keyspace,
+            class,
+            "there are tables of a retention class that no setting names: pulses in them are not \
+             found"
+        );
+    }
 }
 
 /// What is wanted of the tables.
+#[derive(Clone, Copy)]
 struct Preparation<'a> {
     requests: Requests<'a>,
     settings: &'a CassandraSettings,
+    /// Whose tables; `None`: those of the default class, and all that are not of a class.
+    class: Option<&'a RetentionClass>,
     nodes: usize,
     /// A process changes the retention of tables only if no other did since it began: so two
     /// with different settings change it once each, not for ever, and the one that began last
@@ -86,7 +111,7 @@ impl Preparation<'_> {
 
     /// What there is; refused where it must not be touched.
     async fn look(&self) -> Result<Seen, SchemaError> {
-        let seen = Seen::look(self.requests, self.keyspace()).await?;
+        let seen = Seen::look(self.requests, self.keyspace(), self.class_name()).await?;
         seen.refuse(self.keyspace(), self.newest())?;
         Ok(seen)
     }
@@ -108,15 +133,17 @@ impl Preparation<'_> {
         }
         let retention = self.retention(&seen);
         let from = seen.noted.filter(|_| seen.is_whole()).map_or(0, |noted| noted.version);
-        let versions = (self.migrations)(self.keyspace(), retention);
+        let versions = self.versions(retention);
         for migration in versions.into_iter().filter(|migration| migration.version > from) {
-            info!(keyspace = self.keyspace(), version = migration.version, "prepare the tables");
+            let (keyspace, class) = (self.keyspace(), self.class_name());
+            info!(keyspace, class, version = migration.version, "prepare the tables");
             self.change(migration.statements, lease).await?;
         }
         let keeps = seen.noted.map(|noted| noted.retention);
         if keeps != Some(retention) && !seen.is_fresh() {
             self.tell(keeps, retention);
-            self.change(definitions::keep(self.keyspace(), retention), lease).await?;
+            let altered = definitions::keep(self.keyspace(), self.class_name(), retention);
+            self.change(altered, lease).await?;
         }
         self.note(&seen, retention).await
     }
@@ -138,7 +165,7 @@ impl Preparation<'_> {
         let now_ms = || (self.settings.clock)() / 1000;
         let changed_at_ms = kept.map_or_else(now_ms, |noted| noted.changed_at_ms);
         let noted = Noted { version: self.newest(), retention, changed_at_ms };
-        noted.write(self.requests, self.keyspace()).await
+        noted.write(self.requests, self.keyspace(), self.class_name()).await
     }
 
     /// The retention that the tables get: the one of the settings, unless another process has
@@ -149,16 +176,27 @@ impl Preparation<'_> {
     }
 
     fn wanted(&self) -> Retention {
-        Retention::new(self.settings.retention)
+        Retention::new(self.class.map_or(self.settings.retention, |class| class.retention))
+    }
+
+    fn versions(&self, retention: Retention) -> Vec<Migration> {
+        match self.class_name() {
+            None => (self.migrations)(self.keyspace(), retention),
+            class => definitions::migrations_of(self.keyspace(), class, retention),
+        }
     }
 
     fn newest(&self) -> i32 {
-        let versions = (self.migrations)(self.keyspace(), self.wanted());
+        let versions = self.versions(self.wanted());
         versions.last().map_or(0, |migration| migration.version)
     }
 
     fn keyspace(&self) -> &str {
         &self.settings.keyspace
+    }
+
+    fn class_name(&self) -> Option<&str> {
+        self.class.map(|class| &*class.name)
     }
 
     fn tell_kept(&self, seen: &Seen) {
@@ -167,6 +205,7 @@ impl Preparation<'_> {
         if kept_seconds != wanted_seconds {
             info!(
                 keyspace = self.keyspace(),
+                class = self.class_name(),
                 kept_seconds,
                 wanted_seconds,
                 "leave the tables' retention as another process has set it"
@@ -177,6 +216,7 @@ impl Preparation<'_> {
     fn tell(&self, keeps: Option<Retention>, retention: Retention) {
         let from_seconds = keeps.map(Retention::seconds);
         let to_seconds = retention.seconds();
-        info!(keyspace = self.keyspace(), from_seconds, to_seconds, "change the tables' retention");
+        let (keyspace, class) = (self.keyspace(), self.class_name());
+        info!(keyspace, class, from_seconds, to_seconds, "change the tables' retention");
     }
 }

@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 
 use scylla::value::CqlTimestamp;
 
-use super::definitions::{LOCK, SCHEMA, TABLES, Table};
+use super::definitions::{LOCK, SCHEMA, TABLES, Table, tables};
 use super::error::{SchemaError, disagree, is_refused, unread};
 use super::requests::Requests;
 use super::retention::Retention;
 
 const DOING: &str = "look at the tables";
-/// The row of the tables of the one retention class that there is.
-pub(super) const COMPONENT: &str = "pulses";
+/// The row of the tables of the default retention class; of another one with `_` and its name.
+const COMPONENT: &str = "pulses";
 
-/// What a keyspace has.
+/// What a keyspace has of a retention class.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    /// `None`: the default class.
+    class: Option<String>,
     /// The columns of each table by their names.
     tables: BTreeMap<String, BTreeMap<String, Column>>,
     /// What was written down when the tables were last changed.
@@ -43,11 +45,15 @@ pub(super) struct Noted {
 
 impl Seen {
     /// Looks; a keyspace that is not there has nothing.
-    pub(super) async fn look(requests: Requests<'_>, keyspace: &str) -> Result<Self, SchemaError> {
+    pub(super) async fn look(
+        requests: Requests<'_>,
+        keyspace: &str,
+        class: Option<&str>,
+    ) -> Result<Self, SchemaError> {
         let cql = "SELECT table_name, column_name, kind, type FROM system_schema.columns \
                    WHERE keyspace_name = ?";
         let rows = requests.rows(DOING, cql, (keyspace,)).await?;
-        let mut seen = Self::default();
+        let mut seen = Self { class: class.map(str::to_owned), ..Self::default() };
         for row in rows.rows::<(String, String, String, String)>().map_err(unread(DOING))? {
             let (table, name, kind, of_type) = row.map_err(unread(DOING))?;
             let is_key = kind == "partition_key" || kind == "clustering";
@@ -56,7 +62,7 @@ impl Seen {
         let schema = TABLES.iter().find(|table| table.name == SCHEMA);
         let ours = schema.is_some_and(|table| seen.foreign(keyspace, table).is_none());
         if ours && seen.tables.contains_key(SCHEMA) {
-            seen.noted = Noted::read(requests, keyspace).await?;
+            seen.noted = Noted::read(requests, keyspace, class).await?;
         }
         Ok(seen)
     }
@@ -66,24 +72,32 @@ impl Seen {
         if let Some(found) = self.noted.map(|noted| noted.version).filter(|&found| found > known) {
             return Err(SchemaError::Newer { keyspace: keyspace.to_owned(), found, known });
         }
-        TABLES.iter().find_map(|table| self.foreign(keyspace, table)).map_or(Ok(()), Err)
+        self.ours().find_map(|table| self.foreign(keyspace, table)).map_or(Ok(()), Err)
     }
 
     /// Whether every table is there.
     pub(super) fn is_whole(&self) -> bool {
-        TABLES.iter().all(|table| self.tables.contains_key(table.name))
+        self.ours().all(|table| self.tables.contains_key(&self.name(table)))
     }
 
     /// Whether there is none but the one of the lease.
     pub(super) fn is_fresh(&self) -> bool {
-        let mut ours = TABLES.iter().filter(|table| table.name != LOCK);
-        !ours.any(|table| self.tables.contains_key(table.name))
+        let mut ours = self.ours().filter(|table| table.name != LOCK);
+        !ours.any(|table| self.tables.contains_key(&self.name(table)))
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &'static Table> {
+        tables(self.class.as_deref())
+    }
+
+    fn name(&self, table: &Table) -> String {
+        table.name_in(self.class.as_deref())
     }
 
     /// Why a table that is there is not one that this program made.
     fn foreign(&self, keyspace: &str, table: &Table) -> Option<SchemaError> {
-        let columns = self.tables.get(table.name)?;
-        let (keyspace, name) = (keyspace.to_owned(), table.name.to_owned());
+        let (keyspace, name) = (keyspace.to_owned(), self.name(table));
+        let columns = self.tables.get(&name)?;
         let key = |column: &&Column| column.is_key;
         let found = table.key.iter().filter_map(|&column| columns.get(column)).filter(key).count();
         if found != table.key.len() || columns.values().filter(key).count() != found {
@@ -99,12 +113,16 @@ impl Seen {
 }
 
 impl Noted {
-    async fn read(requests: Requests<'_>, keyspace: &str) -> Result<Option<Self>, SchemaError> {
+    async fn read(
+        requests: Requests<'_>,
+        keyspace: &str,
+        class: Option<&str>,
+    ) -> Result<Option<Self>, SchemaError> {
         let cql = format!(
             "SELECT version, retention_seconds, changed_at FROM {keyspace}.{SCHEMA} \
              WHERE component = ?"
         );
-        let rows = match requests.rows(DOING, &cql, (COMPONENT,)).await {
+        let rows = match requests.rows(DOING, &cql, (component(class),)).await {
             // A table is listed a moment before it can be read, and on some nodes before others.
             Err(SchemaError::Request { source, .. }) if is_refused(&source) => {
                 return Err(disagree(*source));
@@ -124,15 +142,37 @@ impl Noted {
         self,
         requests: Requests<'_>,
         keyspace: &str,
+        class: Option<&str>,
     ) -> Result<(), SchemaError> {
         let cql = format!(
             "INSERT INTO {keyspace}.{SCHEMA} (component, version, retention_seconds, changed_at) \
              VALUES (?, ?, ?, ?)"
         );
         let at = CqlTimestamp(self.changed_at_ms);
-        let values = (COMPONENT, self.version, self.retention.seconds(), at);
+        let values = (component(class), self.version, self.retention.seconds(), at);
         requests.write("write down the version of the tables", &cql, values).await
     }
+}
+
+/// The name of the row of a class's tables.
+fn component(class: Option<&str>) -> String {
+    class.map_or_else(|| COMPONENT.to_owned(), |class| format!("{COMPONENT}_{class}"))
+}
+
+/// Classes that have tables, by their rows.
+pub(super) async fn classes(
+    requests: Requests<'_>,
+    keyspace: &str,
+) -> Result<Vec<String>, SchemaError> {
+    let cql = format!("SELECT component FROM {keyspace}.{SCHEMA}");
+    let rows = requests.rows(DOING, &cql, ()).await?;
+    let mut classes = Vec::new();
+    for row in rows.rows::<(String,)>().map_err(unread(DOING))? {
+        let (component,) = row.map_err(unread(DOING))?;
+        let class = component.strip_prefix(COMPONENT).and_then(|rest| rest.strip_prefix('_'));
+        classes.extend(class.map(str::to_owned));
+    }
+    Ok(classes)
 }
 
 #[cfg(test)]

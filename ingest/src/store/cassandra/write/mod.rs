@@ -2,6 +2,7 @@
 //! how it went; what becomes of a batch that was not written is the drain's.
 
 mod batches;
+mod classes;
 mod counters;
 mod index;
 mod known;
@@ -25,11 +26,13 @@ use crate::sink::{Batch, SinkError, Written};
 
 use super::counts::{Counted, Origin, Sums};
 use super::error::Class;
-use super::link::Link;
+use super::link::ClassLink;
 use super::live::Live;
 use super::metrics::CassandraMetrics;
 use super::pace::Pace;
 use super::settings::CassandraSettings;
+
+pub(crate) use self::classes::ClassWriters;
 
 use self::batches::{Batches, Sending, single};
 use self::counters::Counters;
@@ -47,7 +50,7 @@ const MINUTE_MS: i64 = 60_000;
 
 /// The write path.
 pub(crate) struct Writer {
-    link: Arc<Link>,
+    link: ClassLink,
     pace: Pace,
     sums: Arc<Sums>,
     counters: Counters,
@@ -82,7 +85,7 @@ struct Ready<'a> {
 impl Writer {
     /// A writer that sends at `pace` whatever `link` has live.
     pub(crate) fn new(
-        link: Arc<Link>,
+        link: impl Into<ClassLink>,
         pace: Pace,
         sums: Arc<Sums>,
         settings: &CassandraSettings,
@@ -90,7 +93,7 @@ impl Writer {
     ) -> Self {
         let (consistency, timeout) = (settings.consistency, settings.request_timeout);
         Self {
-            link,
+            link: link.into(),
             pace,
             sums,
             counters: Counters::new(metrics),

@@ -14,6 +14,7 @@ fn ours(kind: Theirs) -> Kind {
         | Theirs::Redis
         | Theirs::Path => Kind::Text,
         Theirs::Level => Kind::Level,
+        Theirs::Classes => Kind::Classes,
         Theirs::Switch => Kind::Switch,
         Theirs::Word(words) => Kind::Word(words),
         Theirs::Count { min, max } => Kind::Count(min, max),

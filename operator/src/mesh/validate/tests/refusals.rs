@@ -131,6 +131,10 @@ fn settings_that_contradict_each_other_are_refused() {
     let spec = cassandra("retention: 1h}}, ingest: {settings: {idempotency-window: 2h");
     let path = "spec.ingest.settings.idempotency-window";
     check(&spec, &[(path, "longer than the store's retention, 1h")]);
+    let spec = settings("retention-classes: 'a=1d,b=1h', idempotency-window: 2h");
+    check(&spec, &[(path, "longer than the retention class `b`, 1h")]);
+    let path = "spec.ingest.settings.retention-classes";
+    check(&settings("retention-classes: a=1y"), &[(path, "`a=1y` is no retention class")]);
 }
 
 #[test]

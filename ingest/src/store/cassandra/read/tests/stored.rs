@@ -24,7 +24,7 @@ use crate::store::cassandra::settings::{CassandraSettings, CredentialFiles, TlsF
 use crate::store::tests::fixture::{NOW_MS, RETENTION, block_on};
 use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
 
-const UP_MAX: Duration = Duration::from_secs(120);
+pub(super) const UP_MAX: Duration = Duration::from_secs(120);
 const TTL_S: i32 = 24 * 3600;
 /// From one partition to a slice of nine seconds in eight of them.
 const LAYOUTS: [(u8, u8); 4] = [(0, 0), (2, 1), (6, 3), (0, 2)];
@@ -45,7 +45,7 @@ pub(super) struct Case {
     name: String,
 }
 
-fn settings(cluster: &Cluster, secrets: &Path) -> CassandraSettings {
+pub(super) fn settings(cluster: &Cluster, secrets: &Path) -> CassandraSettings {
     let nodes = cluster.nodes().iter().map(|node| node.address().to_string()).collect();
     let mut settings = CassandraSettings::new(nodes, PathBuf::new());
     let unique = Uuid::now_v7().simple().to_string();

@@ -1,6 +1,7 @@
 //! What is missing is made, what differs is changed, and nothing else is touched.
 
 use super::*;
+use crate::retention::RetentionClasses;
 use crate::store::cassandra::schema::lease::Lease;
 
 /// The newest version that this program knows.
@@ -147,6 +148,51 @@ async fn another_retention_is_set_once_by_the_process_that_began_last() {
     // Only one that begins later changes it back.
     Preparation { settings: &old, ..fixture.process() }.run().await.expect("prepare");
     assert_eq!(fixture.tables().await, tables);
+    fixture.close().await;
+}
+
+fn classes(named: &[(&str, u32)]) -> RetentionClasses {
+    let class = |(name, days): &(&str, u32)| ((*name).to_owned(), *days * DAY);
+    RetentionClasses::new(named.iter().map(class)).expect("sound classes")
+}
+
+#[tokio::test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+async fn a_class_has_tables_of_its_own_and_no_other_table_changes_with_it() {
+    let mut fixture = Fixture::new("classes").await;
+    fixture.process().run().await.expect("prepare");
+    let default = fixture.tables().await;
+    let prepare = async |fixture: &Fixture| {
+        for class in fixture.settings.classes.iter() {
+            let process = Preparation { class: Some(class), ..fixture.process() };
+            process.run().await.expect("prepare");
+        }
+        fixture.tables().await
+    };
+    fixture.settings.classes = classes(&[("short", 1), ("year", 365)]);
+    let both = prepare(&fixture).await;
+    assert_eq!(both.len(), default.len() + 10);
+    assert!(default.iter().all(|(name, table)| both.get(name) == Some(table)));
+    let events = |tables: &BTreeMap<String, Made>, class: &str| {
+        let events = &tables[&format!("pulse_events_by_service_{class}")];
+        (events.live, events.window().0.to_owned(), events.window().1.to_owned())
+    };
+    assert_eq!(events(&both, "short"), (24 * 3600, "1".to_owned(), "HOURS".to_owned()));
+    assert_eq!(events(&both, "year"), (365 * 24 * 3600, "18".to_owned(), "DAYS".to_owned()));
+    assert_eq!(both["pulse_buckets_short"].live, 48 * 3600 + 4200);
+    assert_eq!(prepare(&fixture).await, both, "what is right stays");
+
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    fixture.settings.classes = classes(&[("short", 2)]);
+    let changed = prepare(&fixture).await;
+    assert_eq!(events(&changed, "short"), (48 * 3600, "2".to_owned(), "HOURS".to_owned()));
+    let differ = changed.iter().filter(|(name, table)| both[*name] != **table);
+    assert!(differ.clone().all(|(name, _)| name.ends_with("_short")));
+    assert_eq!(differ.count(), 5);
+    let named = seen::classes(fixture.process().requests, &fixture.settings.keyspace).await;
+    let mut named = named.expect("read");
+    named.sort();
+    assert_eq!(named, ["short", "year"], "what no setting names any more is known");
     fixture.close().await;
 }
 

@@ -74,6 +74,7 @@ impl Fixture {
         Preparation {
             requests: Requests { session, consistency: self.settings.consistency },
             settings: &self.settings,
+            class: None,
             nodes: session.get_cluster_state().get_nodes_info().len(),
             began_ms: now_us() / 1000,
             lease: (Uuid::now_v7(), LEASE),
@@ -117,7 +118,7 @@ impl Fixture {
     }
 
     async fn noted(&self) -> Option<Noted> {
-        let seen = Seen::look(self.process().requests, &self.settings.keyspace).await;
+        let seen = Seen::look(self.process().requests, &self.settings.keyspace, None).await;
         seen.expect("look").noted
     }
 

@@ -124,7 +124,7 @@ async fn live(cluster: &Cluster, login: (&str, &str), keyspace: &str) -> Live {
     let session = connect(cluster, login).await;
     session.use_keyspace(keyspace, false).await.expect("use the keyspace");
     let statements = Statements::prepare(&session, LocalQuorum).await.expect("prepare");
-    Live { session: Arc::new(session), statements }
+    Live { session: Arc::new(session), statements, classes: Vec::new() }
 }
 
 async fn connect(cluster: &Cluster, (name, password): (&str, &str)) -> Session {

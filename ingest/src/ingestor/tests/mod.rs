@@ -1,5 +1,7 @@
 //! The whole path of a pulse, on real files, into sinks that do as they are told.
 
+mod classes;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, LazyLock};
