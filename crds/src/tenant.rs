@@ -63,6 +63,11 @@ pub struct PulseTenantSpec {
     /// The highest level of acknowledgement that it may ask for.
     #[serde(default = "stored")]
     pub ack_max: Ack,
+    /// How long its pulses are kept: one of the mesh's `retention-classes`, which
+    /// `spec.ingest.settings` of the PulseMesh has; as all others unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9]*$"), length(max = 16))]
+    pub retention: Option<String>,
     /// Added to each of its pulses: values of at most 255 bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]

@@ -30,7 +30,7 @@ fn what_is_left_out_of_a_tenant_has_the_documented_defaults() {
     assert_eq!((spec.limits, spec.ack_max), (Limits::default(), Ack::Stored));
     assert_eq!((spec.limits.requests_per_minute, spec.limits.burst), (300, 0));
     assert_eq!((spec.keys[0].kind, spec.keys[0].kind.as_str()), (KeyKind::Both, "both"));
-    assert!(spec.metadata.is_empty() && spec.schemas.is_empty());
+    assert!(spec.metadata.is_empty() && spec.schemas.is_empty() && spec.retention.is_none());
     assert!(!with_spec("{store: {embedded: {}}}").spec.ingest.tenants.required);
 }
 

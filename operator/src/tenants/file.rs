@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use pulsemesh_crds::ingest::Ack;
 use pulsemesh_crds::tenant::{KindSchema, Limits, OnFailure, PulseTenant};
+use pulsemesh_runtime::retention::{DEFAULT_CLASS, RetentionClasses};
 use serde_json::{Map, Value, json};
 
 use super::keys::KeySecret;
@@ -24,6 +25,8 @@ const NOBODY: &str = "{\"name\":\"No-PulseTenant-yet\"}";
 #[derive(Debug, Default)]
 pub(super) struct File {
     lines: String,
+    /// What the mesh's pods have; `None` where that is not known.
+    classes: Option<RetentionClasses>,
     pub(super) tenants: i32,
 }
 
@@ -37,6 +40,11 @@ pub(super) enum LeftOut {
 }
 
 impl File {
+    /// A file for pods that have these retention classes.
+    pub(super) fn of(classes: Option<RetentionClasses>) -> Self {
+        Self { classes, ..Self::default() }
+    }
+
     /// Adds a tenant.
     pub(super) fn add(
         &mut self,
@@ -45,6 +53,7 @@ impl File {
         now: Timestamp,
     ) -> Result<(), LeftOut> {
         check(tenant)?;
+        self.check_class(tenant.spec.retention.as_deref())?;
         let line = line(tenant, keys, now);
         if line.len() > TENANT_BYTES_MAX {
             return Err(LeftOut::Invalid(format!(
@@ -59,6 +68,18 @@ impl File {
         self.lines.push_str(&line);
         self.tenants += 1;
         Ok(())
+    }
+
+    /// A class that the pods do not have would have them refuse the file of all tenants.
+    fn check_class(&self, class: Option<&str>) -> Result<(), LeftOut> {
+        let (Some(class), Some(classes)) = (class, &self.classes) else { return Ok(()) };
+        if class == DEFAULT_CLASS || classes.find(class).is_some() {
+            return Ok(());
+        }
+        Err(LeftOut::Invalid(format!(
+            "spec.retention: the mesh has no retention class `{class}`: write {classes}, or add it \
+             to retention-classes in spec.ingest.settings of the PulseMesh"
+        )))
     }
 
     /// All of it.
@@ -126,6 +147,9 @@ fn line(tenant: &PulseTenant, secrets: &[KeySecret], now: Timestamp) -> String {
     };
     if let Some(most) = most {
         fields.insert("ack_max".to_owned(), most.into());
+    }
+    if let Some(class) = &spec.retention {
+        fields.insert("retention".to_owned(), class.clone().into());
     }
     if !spec.metadata.is_empty() {
         fields.insert("metadata".to_owned(), json!(spec.metadata));

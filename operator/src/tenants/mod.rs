@@ -15,7 +15,9 @@ mod tests;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use pulsemesh_crds::PulseMesh;
 use pulsemesh_crds::tenant::PulseTenant;
+use pulsemesh_runtime::retention::RetentionClasses;
 
 pub(crate) use look::TenantWorker;
 
@@ -49,6 +51,14 @@ struct Closed {
     paused: bool,
     /// Into how many parts the limits are divided.
     pods: i64,
+    /// Its retention classes; `None`: its settings can't be read, and its pods have others.
+    classes: Option<RetentionClasses>,
+}
+
+/// The retention classes of a mesh's pods.
+fn classes_of(mesh: &PulseMesh) -> Option<RetentionClasses> {
+    let text = mesh.spec.ingest.settings.get("retention-classes").map_or("", String::as_str);
+    RetentionClasses::parse(text).ok()
 }
 
 /// All that there is, read in one go.

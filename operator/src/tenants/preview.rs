@@ -10,7 +10,7 @@ use pulsemesh_crds::tenant::PulseTenant;
 use super::file::{File, LeftOut};
 use super::keys::KeySecret;
 use super::look::secrets;
-use super::sort;
+use super::{classes_of, sort};
 use crate::mesh::status::url;
 use crate::mesh::validate::Defaults;
 
@@ -27,7 +27,7 @@ pub(crate) fn secrets(
     tenants: &mut [PulseTenant],
     defaults: &Defaults,
 ) -> Result<Vec<Secret>, Vec<String>> {
-    let (mut made, mut problems, mut file) = (Vec::new(), Vec::new(), File::default());
+    let (mut made, mut problems, mut file) = (Vec::new(), Vec::new(), File::of(classes_of(mesh)));
     sort(tenants);
     for tenant in tenants.iter() {
         let keys = tenant.spec.keys.iter();

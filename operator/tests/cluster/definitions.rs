@@ -76,7 +76,8 @@ const REFUSED: [&str; 11] = [
 ];
 
 /// The same of tenants.
-const REFUSED_TENANTS: [&str; 1] = ["{mesh: demo, schemas: [{kind: order}]}"];
+const REFUSED_TENANTS: [&str; 2] =
+    ["{mesh: demo, schemas: [{kind: order}]}", "{mesh: demo, retention: One-Year}"];
 
 /// Changes that are refused, from one spec to another.
 const REFUSED_CHANGES: [(&str, &str); 8] = [

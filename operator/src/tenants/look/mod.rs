@@ -21,7 +21,7 @@ use tracing::warn;
 use super::file::File;
 use super::keys::{self, KeySecret, Wanted};
 use super::status::{Outcome, status};
-use super::{COMPONENT, Closed, MeshSeen, Seen, TENANTS, sort};
+use super::{COMPONENT, Closed, MeshSeen, Seen, TENANTS, classes_of, sort};
 use crate::apply;
 use crate::client::namespace_ends;
 use crate::mesh::names::{self, MANAGER};
@@ -110,7 +110,7 @@ impl TenantWorker {
         seen: &mut Seen,
     ) -> Result<(Vec<Outcome>, bool), LookError> {
         let mut outcomes = Vec::with_capacity(tenants.len());
-        let (mut writes, mut file) = (0, File::default());
+        let (mut writes, mut file) = (0, File::of(closed.classes.clone()));
         for tenant in tenants {
             let mut outcome = Outcome::InFile(None);
             if !closed.paused {
@@ -269,6 +269,7 @@ impl TenantWorker {
             url: url(&mesh, &self.defaults),
             paused: mesh.spec.paused,
             pods: self.read_pods(namespace, &mesh).await?,
+            classes: classes_of(&mesh),
         }))
     }
 

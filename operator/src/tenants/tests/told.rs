@@ -101,6 +101,31 @@ async fn what_can_not_be_in_the_file_is_told_and_all_others_are_in_it() {
     assert_eq!(tenants(&api).table().tenants().len(), 2);
 }
 
+#[tokio::test]
+async fn a_tenant_has_a_retention_class_of_its_mesh_or_is_told_which_there_are() {
+    let mut audited = tenant("audited", &[("a", "both")]);
+    audited["spec"]["retention"] = "audit".into();
+    let mut other = tenant("other", &[("a", "both")]);
+    other["spec"]["retention"] = "default".into();
+    let api = api([audited, other]);
+    settle(&api).await;
+    check(&api, "audited", "Invalid", "no retention class `audit`: write default, or add it");
+    check(&api, "other", "Known", "pods of mesh demo know its keys");
+    let mut mesh = closed();
+    mesh["spec"]["ingest"]["settings"] = json!({"retention-classes": "audit=365d"});
+    api.put("pulsemeshes", mesh.clone());
+    settle(&api).await;
+    check(&api, "audited", "Known", "pods of mesh demo know its keys");
+    let known = tenants(&api);
+    let audited = known.find("audited").expect("a tenant");
+    assert_eq!(&*audited.retention_class, "audit");
+    // What the pods of such a mesh have is not known, and they are not without it for a mistake.
+    mesh["spec"]["ingest"]["settings"] = json!({"retention-classes": "audit="});
+    api.put("pulsemeshes", mesh);
+    settle(&api).await;
+    assert!(tenants(&api).find("audited").is_some());
+}
+
 #[test]
 fn a_full_file_has_the_oldest_and_a_thousand_tenants_fit_many_times() {
     let made = |number: usize| -> PulseTenant {
