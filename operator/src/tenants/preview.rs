@@ -36,8 +36,8 @@ pub(crate) fn secrets(
             keys.map(|key| secrets::of_key(tenant, key, &url, (KEY, HASH))).collect();
         let known: Vec<_> = keys.iter().map(|secret| KeySecret::of(&secret.metadata)).collect();
         match file.add(tenant, &known, Timestamp::UNIX_EPOCH) {
-            Ok(()) => made.extend(keys),
-            Err(LeftOut::Invalid(problem)) => {
+            Ok(_) => made.extend(keys),
+            Err(LeftOut::Invalid(problem) | LeftOut::Schemas(problem)) => {
                 problems.push(format!("{}: {problem}", tenant.name_any()));
             }
             Err(LeftOut::Full) => {
