@@ -310,7 +310,7 @@ async fn aside_on<I: Intake, T: Send + 'static>(
     }
 }
 
-fn refusal_of(error: ReplayError) -> Refusal {
+pub(super) fn refusal_of(error: ReplayError) -> Refusal {
     match error {
         ReplayError::NotFound => Code::NotFound.into(),
         ReplayError::InFlight => Code::LetterInReplay.into(),

@@ -44,7 +44,8 @@ use segment::{
 };
 pub(crate) use settle::{Fate, Settled};
 pub use shared::{
-    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+    LettersOfPulse, SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of,
+    time_and_group,
 };
 pub(crate) use shared::{group_of, shared_id};
 
@@ -316,4 +317,4 @@ fn append_to(file: &dyn File, records: &[u8], at: u64) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

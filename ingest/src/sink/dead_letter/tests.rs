@@ -10,7 +10,7 @@ use crate::fs::OsFs;
 use crate::fs::fault::{Faults, SimFs};
 use crate::sink::drain::tests::rig::frames;
 
-pub(super) fn letter(seq: u64) -> Letter {
+pub(crate) fn letter(seq: u64) -> Letter {
     let bytes = frames("a", u128::from(seq)..u128::from(seq) + 1);
     let frame = crate::log::frame::Frame::read_proven(&bytes).expect("a frame");
     let (_, record) = frame.entries().next().expect("a pulse");

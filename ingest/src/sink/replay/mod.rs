@@ -27,7 +27,7 @@ use crate::clock::now_us;
 use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
-    DeadLetters, Fate, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
+    DeadLetters, Fate, Filter, Group, Leaving, LetterPage, LetterPlace, OpenError, Settled,
     SharedError, SharedLetters,
 };
 use crate::sink::drain::job::Tried;
@@ -176,31 +176,9 @@ impl Replays {
         self.desk.letters.groups(tenant)
     }
 
-    /// The letters of a tenant's pulse, the newest first, behind `after`. Looks through a bounded
-    /// number, as [`Replays::page`] does.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub fn of_pulse(
-        &self,
-        tenant: &str,
-        pulse: Uuid,
-        after: Option<LetterPlace>,
-    ) -> io::Result<LetterPage> {
-        self.desk.letters.of_pulse(tenant, pulse, after)
-    }
-
     /// The letters of a tenant's pulse that were replayed lately, since the process began.
     pub fn replayed(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
         self.desk.recent.of(tenant, pulse)
-    }
-
-    /// One letter.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn letter(&self, tenant: &str, id: Uuid) -> io::Result<Option<Held>> {
-        self.desk.find(tenant, id)
     }
 
     /// Gives a letter up. `edited`: because a mended pulse has taken its place.

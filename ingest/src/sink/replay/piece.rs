@@ -191,7 +191,7 @@ async fn settle(
     let replayed: Vec<_> =
         settled.iter().filter(is_replayed).map(|settled| settled.held.clone()).collect();
     blocking(desk, move |desk| desk.letters.settle(&settled)).await?;
-    replayed.iter().for_each(|held| desk.recent.add(held));
+    replayed.iter().for_each(|held| desk.recent.add(&desk.shown(held)));
     let expired = expired_total.min(taken);
     desk.count(&drain.name, Leaving::Expired, expired);
     desk.count(&drain.name, Leaving::Replayed, taken - expired);

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 use crate::clock::now_us;
-use crate::sink::dead_letter::Held;
+
+use super::Shown;
 
 /// Letters that are remembered: two pieces of a replay, about 2 MiB with their names.
 const RECENT_MAX: usize = 10_000;
@@ -32,19 +33,19 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) fn add(&self, held: &Held) {
-        let Some(pulse) = held.letter.record().map(|record| record.entry.id) else { return };
+    pub(super) fn add(&self, Shown { id, letter }: &Shown) {
+        let Some(pulse) = letter.record().map(|record| record.entry.id) else { return };
         let replayed = Replayed {
-            letter: held.id(),
-            sink: held.letter.sink.clone(),
-            reason: held.letter.code.clone(),
+            letter: *id,
+            sink: letter.sink.clone(),
+            reason: letter.code.clone(),
             at_us: now_us(),
         };
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if letters.len() == RECENT_MAX {
             letters.pop_front();
         }
-        letters.push_back((held.letter.tenant.clone(), pulse, replayed));
+        letters.push_back((letter.tenant.clone(), pulse, replayed));
     }
 
     /// The letters of a tenant's pulse.

@@ -17,10 +17,10 @@ use crate::sink::dead_letter::{
 };
 use crate::sink::drain::job::Outcome;
 
-use super::Desk;
 use super::job::{Replay, SAMPLE_MAX};
 use super::piece;
 use super::runner::blocking;
+use super::{Desk, Shown};
 
 /// Between two looks for letters to hand over, and after a store that was away.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -187,8 +187,12 @@ async fn end(
     let expired: u64 = outcome.taken.iter().map(|(_, expired)| expired).sum();
     let ranges = outcome.taken.into_iter().flat_map(|(ranges, _)| ranges);
     let seqs = ranges.flat_map(|(start, end)| start..end);
-    let taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
+    let mut taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
     shared.remove(&taken).await?;
+    // What has expired was received before what has not.
+    taken.sort_by_key(|taken| taken.letter.record().map(|record| record.envelope.received_at_us));
+    let replayed = taken.iter().skip(usize::try_from(expired).unwrap_or(usize::MAX));
+    replayed.for_each(|taken| desk.recent.add(&Shown::of(taken)));
     let mut failed = Vec::new();
     for tried in outcome.failed {
         if let Some(mut letter) = letters.remove(&tried.seq) {
@@ -233,12 +237,10 @@ impl Desk {
         let Some((at_ms, group)) = time_and_group(id) else { return Ok(None) };
         let owner = self.table.log().0;
         let lies = |segment| group_of(owner, segment) == group;
-        let found = self.letters.find_by(lies, |held| {
+        self.letters.find_by(lies, |held| {
             held.letter.tenant == tenant
                 && held.letter.first_at_us.div_euclid(1000) == at_ms
                 && self.id_of(held) == id
-        })?;
-        // A search calls it by its place on this disk.
-        found.map_or_else(|| self.letters.find(tenant, id), |held| Ok(Some(held)))
+        })
     }
 }

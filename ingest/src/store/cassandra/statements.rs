@@ -82,7 +82,7 @@ impl Statements {
                  service_name = ? AND bucket = ? AND shard = ? AND {place}"
             )
         };
-        let letters = LetterStatements::prepare(&preparing).await?;
+        let letters = Box::pin(LetterStatements::prepare(&preparing)).await?;
         Ok(Self {
             letters,
             insert_event: prepare(INSERT_EVENT).await?,

@@ -3,8 +3,11 @@
 //! is handed over twice is there once; what is removed is removed as of now, so that a late write
 //! brings nothing back.
 
+mod of_pulse;
 mod pages;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +24,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::sink::dead_letter::{
-    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+    LettersOfPulse, SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of,
+    time_and_group,
 };
 
 use super::error::{Class, classify};
@@ -231,6 +235,19 @@ impl SharedLetters for Letters {
             let live = self.live()?;
             let pages = Pages { live: &live, tenant };
             self.answer(&live, pages.page(after, limit)).await
+        })
+    }
+
+    fn of_pulse<'a>(
+        &'a self,
+        tenant: &'a str,
+        pulse: Uuid,
+        after: Option<&'a SharedPlace>,
+    ) -> BoxFuture<'a, Result<LettersOfPulse, SharedError>> {
+        Box::pin(async move {
+            let live = self.live()?;
+            let pages = Pages { live: &live, tenant };
+            self.answer(&live, pages.of_pulse(pulse, after)).await
         })
     }
 

@@ -30,6 +30,10 @@ pub(in super::super) struct LetterStatements {
     /// Bound: tenant, day, shard, time, then sink, log and number of the one before. Gives the
     /// same of what was at that time.
     pub(super) select_at: PreparedStatement,
+    /// Bound: tenant, day, shard, then time, sink, log and number. Gives the same of this one.
+    pub(super) select_one: PreparedStatement,
+    /// Bound: tenant, day, shard. Gives the pulse, then time, sink, log and number of each.
+    pub(super) select_ids: PreparedStatement,
     /// Bound: tenant, day, shard, letter. Gives its bytes, in order.
     pub(super) select_parts: PreparedStatement,
 }
@@ -73,6 +77,13 @@ impl LetterStatements {
             .await?,
             select_before: preparing.read(&select("at < ?")).await?,
             select_at: preparing.read(&select("at = ? AND (sink, log_id, seq) > (?, ?, ?)")).await?,
+            select_one: preparing
+                .read(&select("at = ? AND sink = ? AND log_id = ? AND seq = ?"))
+                .await?,
+            select_ids: preparing.read(&format!(
+                "SELECT event_id, at, sink, log_id, seq FROM pulse_dead_letters WHERE {PLACE}"
+            ))
+            .await?,
             select_parts: preparing.read(&format!(
                 "SELECT bytes FROM pulse_dead_letter_parts WHERE {PLACE} AND letter = ?"
             ))

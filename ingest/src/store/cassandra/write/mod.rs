@@ -11,7 +11,7 @@ mod row;
 mod send;
 mod spread;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
