@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod probe;
 pub mod pulse;
 pub mod query;
+mod reconnect;
 pub mod reload;
 pub mod reservation;
 pub mod response;
