@@ -22,12 +22,10 @@ use crate::submission::{Intake, Refusal};
 
 use super::exchange::{Exchange, Expired};
 use super::letters::refusal_of;
-use super::queries::{failed, late, run};
+use super::queries::{ROWS_MAX, failed, late, run};
 use super::reply::Reply;
 use super::service::{Call, Shared};
 
-/// Rows that one search looks at: a second of a store's reading.
-const ROWS_MAX: usize = 10_000;
 /// Rows that are asked for at once.
 const STEP_ROWS: usize = 500;
 
