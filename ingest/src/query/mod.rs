@@ -74,8 +74,8 @@ pub struct Page {
     pub mark: u64,
 }
 
-/// Reads `?service=&kind=&from=&to=&limit=&cursor=`, or `?idempotency_key=` alone. Without `from` it
-/// begins with the oldest row, without `to` it ends with the newest.
+/// Reads `?service=&kind=&from=&to=&limit=&cursor=`, or `?idempotency_key=` alone. Without `from`
+/// it begins with the oldest row, without `to` it ends with the newest.
 pub fn pulses(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Pulses, Reject> {
     let names = ["service", "kind", "from", "to", "limit", "cursor", "idempotency_key"];
     let mut parameters = Parameters::parse(query.unwrap_or_default(), names)?;
