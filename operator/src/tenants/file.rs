@@ -57,14 +57,13 @@ impl File {
         now: Timestamp,
     ) -> Result<Option<String>, LeftOut> {
         check(tenant)?;
-        let mut fields = fields(tenant, keys, now);
+        let fields = fields(tenant, keys, now);
         let own = tenant.spec.schemas.iter().map(schema).collect();
         let Err(left_out) = self.add_with(fields.clone(), own) else { return Ok(None) };
         let LeftOut::Schemas(why) = left_out else { return Err(left_out) };
         let Some(former) = self.former.schemas(&tenant.name_any()).cloned() else {
             return Err(LeftOut::Schemas(why));
         };
-        fields.remove("schemas");
         match self.add_with(fields, former) {
             Ok(()) => Ok(Some(why)),
             Err(_) => Err(LeftOut::Schemas(why)),
