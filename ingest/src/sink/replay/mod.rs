@@ -3,6 +3,7 @@
 //! them. Knows neither HTTP nor who may do what.
 
 mod audit;
+mod flight;
 mod job;
 mod piece;
 mod recent;
@@ -27,7 +28,7 @@ use crate::clock::now_us;
 use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
-    DeadLetters, Fate, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
+    DeadLetters, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
     SharedError, SharedLetters,
 };
 use crate::sink::drain::job::Tried;
@@ -211,7 +212,7 @@ impl Replays {
         let desk = &*self.desk;
         let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let held = desk.find(actor.tenant, id)?.ok_or(ReplayError::NotFound)?;
-        if desk.table.in_flight().contains(&held.place) {
+        if desk.table.is_in_flight(held.place) {
             return Err(ReplayError::InFlight);
         }
         desk.audit.add(&Line {
@@ -220,8 +221,7 @@ impl Replays {
             ..line(actor)
         })?;
         let sink = held.letter.sink.clone();
-        let fate = Fate::Leaves(Leaving::Discarded);
-        if desk.letters.settle(&[Settled { held, fate }])? == 0 {
+        if desk.letters.settle(&[Settled::leaves(&held, Leaving::Discarded)])? == 0 {
             return Err(ReplayError::NotFound);
         }
         desk.count(&sink, Leaving::Discarded, 1);
@@ -273,7 +273,7 @@ impl Replays {
                 _ if replay.phase == Phase::Cancelling => Phase::Cancelling,
                 Steer::Pause => Phase::Paused,
                 Steer::Resume => Phase::Running,
-                Steer::Cancel if replay.in_flight.is_some() => Phase::Cancelling,
+                Steer::Cancel if !replay.in_flight.is_empty() => Phase::Cancelling,
                 Steer::Cancel => Phase::Cancelled,
             };
             if replay.phase == Phase::Cancelled {

@@ -7,19 +7,20 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::clock::now_us;
 use crate::sink::dead_letter::{
-    Fate, Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
-    SharedPlace, Wanted, group_of, shared_id, time_and_group,
+    Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
+    SharedPlace, Slip, Wanted, group_of, shared_id, time_and_group,
 };
 use crate::sink::drain::job::Outcome;
 
 use super::Desk;
 use super::job::{Replay, SAMPLE_MAX};
-use super::piece;
+use super::piece::{self, Row};
 use super::runner::blocking;
 
 /// Between two looks for letters to hand over, and after a store that was away.
@@ -74,14 +75,13 @@ async fn hand_over_some(
     let may = |held: &Held| !busy.contains(&held.place) && !held.letter.tenant.is_empty();
     let (held, letters): (Vec<_>, Vec<_>) = (found.into_iter().filter(may))
         .map(|held| {
-            let shared = desk.shared_of(&held);
+            let shared = desk.as_shared(held.place, Letter::clone(&held.letter));
             (held, shared)
         })
         .unzip();
     let refused = shared.put(&letters).await?;
     let gone = |(index, held): (usize, Held)| {
-        (!refused.contains(&index))
-            .then_some(Settled { held, fate: Fate::Leaves(Leaving::HandedOver) })
+        (!refused.contains(&index)).then(|| Settled::leaves(&held, Leaving::HandedOver))
     };
     let settled: Vec<_> = held.into_iter().enumerate().filter_map(gone).collect();
     blocking(desk, move |desk| {
@@ -89,10 +89,10 @@ async fn hand_over_some(
         // What a replay has taken meanwhile is its own, and is removed there with its row.
         let busy = desk.table.in_flight();
         let left: Vec<_> =
-            settled.into_iter().filter(|settled| !busy.contains(&settled.held.place)).collect();
+            settled.into_iter().filter(|settled| !busy.contains(&settled.place)).collect();
         desk.letters.settle(&left)?;
         for settled in &left {
-            desk.count(&settled.held.letter.sink, Leaving::HandedOver, 1);
+            desk.count(&settled.origin.sink, Leaving::HandedOver, 1);
         }
         Ok(())
     })
@@ -163,8 +163,11 @@ async fn write(
             desk.table.change(replay.id, |replay| replay.counts.skipped += skipped);
             continue;
         };
-        let frames = letters.iter().map(|(seq, letter)| (*seq, &*letter.letter.frame));
-        let batches = piece::batches_of(desk.table.log(), frames, below);
+        let frames: Vec<_> = (letters.iter())
+            .map(|(seq, letter)| (*seq, Bytes::copy_from_slice(&letter.letter.frame)))
+            .collect();
+        let rows = frames.iter().map(|(seq, frame)| Row::of(*seq, frame));
+        let batches = piece::batches_of(desk.table.log(), rows, below);
         let outcome = piece::try_batches(desk, replay.id, drain, batches).await;
         if !outcome.taken.is_empty() && !piece::synced(desk, drain).await {
             return Ok(false);
@@ -211,10 +214,14 @@ async fn end(
 }
 
 impl Desk {
-    /// A letter of this disk as it would lie in the store.
-    pub(super) fn shared_of(&self, held: &Held) -> SharedLetter {
-        let group = group_of(self.table.log().0, held.place.segment);
-        SharedLetter { group, letter: Letter::clone(&held.letter) }
+    /// A letter of this disk as it would lie in the store, if it can be read.
+    pub(super) fn shared_of(&self, slip: &Slip) -> Option<SharedLetter> {
+        Some(self.as_shared(slip.place, slip.letter()?))
+    }
+
+    /// The same of one that is known as a whole.
+    pub(super) fn as_shared(&self, place: LetterPlace, letter: Letter) -> SharedLetter {
+        SharedLetter { group: group_of(self.table.log().0, place.segment), letter }
     }
 
     /// The id that clients call a letter of this disk by.

@@ -156,7 +156,7 @@ async fn a_paused_replay_waits_over_a_restart_and_a_rate_is_kept() {
     rig.drains.replays().steer(ACTOR, replay.id, Steer::Pause).expect("paused");
     until("it pauses", || {
         let now = rig.drains.replays().get("a", replay.id).expect("known");
-        now.phase == Phase::Paused && now.in_flight.is_none()
+        now.phase == Phase::Paused && now.in_flight.is_empty()
     })
     .await;
     rig.stop().await;
@@ -201,7 +201,7 @@ async fn what_a_killed_process_had_on_its_way_is_taken_once() {
     let rig = start(dir.path(), &sink);
     let replay = rig.drains.replays().create(all()).expect("begun");
     until("they are on their way", || {
-        rig.drains.replays().get("a", replay.id).is_some_and(|now| now.in_flight.is_some())
+        rig.drains.replays().get("a", replay.id).is_some_and(|now| !now.in_flight.is_empty())
     })
     .await;
     let table = || std::fs::read(letters.join("replays")).expect("a table");
@@ -246,7 +246,7 @@ async fn a_sink_that_is_away_holds_a_replay_which_can_be_ended_all_the_same() {
     state.store(1, Ordering::SeqCst);
     let replay = rig.drains.replays().create(all()).expect("begun");
     until("they are on their way", || {
-        rig.drains.replays().get("a", replay.id).is_some_and(|now| now.in_flight.is_some())
+        rig.drains.replays().get("a", replay.id).is_some_and(|now| !now.in_flight.is_empty())
     })
     .await;
     let held = rig.drains.replays().page(&Filter::of("a"), None, 1).expect("read").letters;
