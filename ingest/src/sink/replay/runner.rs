@@ -20,11 +20,11 @@ use super::piece::Written;
 use super::{Desk, Phase, of};
 
 /// Letters of a piece: some batches at their usual size, since each piece waits for the disk
-/// several times, however small it is.
-const PIECE_LETTERS_ENOUGH: usize = 20_000;
+/// several times, however small it is. In tests some letters make several pieces.
+const PIECE_LETTERS_ENOUGH: usize = if cfg!(test) { 100 } else { 20_000 };
 /// Most letters of one: what is noted of a segment is written as a whole, so a piece rather ends
 /// where a segment does, of the smallest letters too.
-const PIECE_LETTERS_MAX: usize = 64_000;
+const PIECE_LETTERS_MAX: usize = if cfg!(test) { 150 } else { 64_000 };
 /// Bytes of segments that end a piece; one segment may begin below. A piece that is noted, one
 /// that is written and one that is read ahead are in memory at once.
 const PIECE_BYTES_MAX: usize = 16 * 1024 * 1024;
