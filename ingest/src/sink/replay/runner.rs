@@ -23,11 +23,13 @@ use super::{Desk, Phase, of};
 /// several times, however small it is. In tests some letters make several pieces.
 const PIECE_LETTERS_ENOUGH: usize = if cfg!(test) { 100 } else { 20_000 };
 /// Most letters of one: what is noted of a segment is written as a whole, so a piece rather ends
-/// where a segment does, of the smallest letters too.
-const PIECE_LETTERS_MAX: usize = if cfg!(test) { 150 } else { 64_000 };
+/// where a segment does.
+const PIECE_LETTERS_MAX: usize = if cfg!(test) { 150 } else { 32_000 };
 /// Bytes of segments that end a piece; one segment may begin below. A piece that is noted, one
 /// that is written and one that is read ahead are in memory at once.
 const PIECE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pieces of a replay that are on their way: one that is written, and one that is noted.
+const FLIGHTS_MAX: usize = 2;
 /// Between two looks whether room can be given back: a cursor is synced once a second.
 const COMPACT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a failing disk is left alone.
@@ -232,7 +234,8 @@ enum Taken {
 /// Takes the next letters of a replay, numbered and kept as being on their way.
 fn take(desk: &Desk, replay: &Replay, ahead: Option<Slips>) -> io::Result<Taken> {
     let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(behind) = replay.behind().filter(|_| replay.phase == Phase::Running) else {
+    let may = replay.phase == Phase::Running && replay.in_flight.len() < FLIGHTS_MAX;
+    let Some(behind) = replay.behind().filter(|_| may) else {
         return Ok(Taken::Nothing { ended: false });
     };
     let Slips { slips, looked_at, next } = look(desk, replay, behind, ahead)?;
