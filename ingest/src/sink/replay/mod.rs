@@ -3,6 +3,8 @@
 //! them. Knows neither HTTP nor who may do what.
 
 mod audit;
+mod batches;
+mod ended;
 mod flight;
 mod job;
 mod piece;

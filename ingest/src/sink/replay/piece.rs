@@ -5,25 +5,21 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::log::frame::Frame;
-use crate::sink::batch::{Batch, RowRef};
-use crate::sink::dead_letter::{FailedAgain, Fate, Leaving, LetterPlace, Settled, Slip};
+use crate::sink::batch::Batch;
+use crate::sink::dead_letter::{Leaving, LetterPlace, Slip};
 use crate::sink::drain::job::{Ends, Job, Outcome, Tried};
 use crate::sink::drain::sink_drain::SinkDrain;
-use crate::sink::progress::LogId;
 
+use super::batches::{Row, batches_of, entry_of};
+use super::ended::Ended;
 use super::flight::{Flight, Numbered};
 use super::runner::blocking;
 use super::{Counts, Desk, Phase};
 
-/// Letters of a batch, and bytes that end one: a batch from the log at its usual size.
-const BATCH_LETTERS_MAX: usize = 5_000;
-const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches of a piece that a sink has at once: as few as keep it busy while others are prepared.
 const BATCHES_AT_ONCE: usize = 4;
 /// How long a sink that could not sync is left alone.
@@ -43,16 +39,6 @@ struct OfSink {
     drain: Arc<SinkDrain>,
     letters: Vec<Numbered>,
     outcome: Outcome,
-}
-
-/// How those have ended that have.
-#[derive(Debug, Default)]
-struct Ended {
-    settled: Vec<Settled>,
-    /// Those of these that their sink has taken, and those that it found too old.
-    stored: Vec<Slip>,
-    expired: Vec<Slip>,
-    counts: Counts,
 }
 
 /// Has sinks write a piece; `slips` are those of its letters that are still there.
@@ -122,7 +108,7 @@ impl Written {
         if !outcome.taken.is_empty() && !synced(desk, &drain).await {
             return Ok(());
         }
-        let ended = blocking(desk, |_| Ok(ended(letters, outcome))).await?;
+        let ended = blocking(desk, |_| Ok(Ended::of(letters, outcome))).await?;
         // Some may be in the store too, where the last word of their handing over was not heard.
         if let Some(shared) = &desk.shared {
             let gone = ended.stored.iter().chain(&ended.expired);
@@ -189,116 +175,6 @@ pub(super) async fn try_batches(
     jobs.for_each_concurrent(BATCHES_AT_ONCE, written).await;
     *desk.trying.lock().unwrap_or_else(PoisonError::into_inner) = None;
     std::mem::take(&mut *tried.outcome())
-}
-
-/// Where a letter's pulse lies: its frame, in bytes that others may share.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Row<'a> {
-    pub(super) seq: u64,
-    pub(super) chunk: &'a Bytes,
-    pub(super) frame: u32,
-    /// Bytes of the frame.
-    pub(super) bytes: usize,
-}
-
-impl<'a> Row<'a> {
-    /// That of a frame that lies alone.
-    pub(super) fn of(seq: u64, chunk: &'a Bytes) -> Self {
-        Self { seq, chunk, frame: 0, bytes: chunk.len() }
-    }
-}
-
-/// The letters in batches as a sink has them from the log, without those that can't be read.
-/// Nothing is copied.
-pub(super) fn batches_of<'a>(
-    log: LogId,
-    rows: impl Iterator<Item = Row<'a>>,
-    below: u64,
-) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut rows = rows.peekable();
-    while rows.peek().is_some() {
-        let (mut chunks, mut refs, mut bytes) = (Vec::<Bytes>::new(), Vec::new(), 0);
-        while refs.len() < BATCH_LETTERS_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Some(Row { seq, chunk, frame, bytes: frame_bytes }) = rows.next()
-        {
-            let Some(entry) = chunk.get(frame as usize..).and_then(entry_of) else { continue };
-            if chunks.last().is_none_or(|last| last.as_ptr() != chunk.as_ptr()) {
-                chunks.push(chunk.clone());
-            }
-            refs.push(RowRef { seq, chunk: chunks.len() as u32 - 1, frame, entry });
-            bytes += frame_bytes;
-        }
-        batches.push(Batch::new(chunks.into(), refs, Some(log), below, bytes).replayed());
-    }
-    batches
-}
-
-/// Where the pulse lies in its frame, if it can be read.
-pub(super) fn entry_of(frame: &[u8]) -> Option<u32> {
-    let frame = Frame::read_proven(frame).ok()?;
-    frame.entries().next().map(|(offset, _)| offset as u32)
-}
-
-/// How letters have ended, those without an outcome left out.
-fn ended(letters: Vec<Numbered>, outcome: Outcome) -> Ended {
-    let mut fates: Vec<Option<Fate>> = Vec::new();
-    fates.resize(letters.len(), None);
-    let place = |seq: u64| letters.partition_point(|letter| letter.seq < seq);
-    for (ranges, expired) in outcome.taken {
-        let indexes = ranges.into_iter().flat_map(|(start, end)| place(start)..place(end));
-        let mut taken: Vec<_> = indexes.filter(|index| fates[*index].is_none()).collect();
-        if expired > 0 {
-            // What has expired was received before what has not.
-            taken.sort_by_key(|index| received_at_us(&letters[*index].slip));
-        }
-        for (index, place) in taken.into_iter().zip(0..) {
-            let leaving = if place < expired { Leaving::Expired } else { Leaving::Replayed };
-            fates[index] = Some(Fate::Leaves(leaving));
-        }
-    }
-    for tried in outcome.failed {
-        let index = place(tried.seq);
-        let found = letters.get(index).filter(|letter| letter.seq == tried.seq);
-        if let Some(letter) = found.and_then(|found| found.slip.letter())
-            && fates[index].is_none()
-        {
-            fates[index] = Some(Fate::Fails(Box::new(FailedAgain { letter, tried })));
-        }
-    }
-    let mut ended = Ended::default();
-    ended.settled.reserve_exact(letters.len());
-    for (Numbered { slip, .. }, fate) in letters.into_iter().zip(fates) {
-        let Some(fate) = fate else { continue };
-        ended.add(slip, fate);
-    }
-    ended
-}
-
-impl Ended {
-    fn add(&mut self, slip: Slip, fate: Fate) {
-        let leaves = match fate {
-            Fate::Leaves(leaving) => Some(leaving),
-            Fate::Fails(_) => None,
-        };
-        self.settled.push(Settled::of(&slip, fate));
-        match leaves {
-            Some(Leaving::Expired) => {
-                self.counts.expired += 1;
-                self.expired.push(slip);
-            }
-            Some(_) => {
-                self.counts.stored += 1;
-                self.stored.push(slip);
-            }
-            None => self.counts.failed += 1,
-        }
-    }
-}
-
-fn received_at_us(slip: &Slip) -> Option<i64> {
-    Frame::read_proven(slip.frame_bytes()).ok().map(|frame| frame.envelope().received_at_us)
 }
 
 /// Makes what a sink has taken survive a power loss; whether it did before all stops.

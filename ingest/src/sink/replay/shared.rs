@@ -19,8 +19,9 @@ use crate::sink::dead_letter::{
 use crate::sink::drain::job::Outcome;
 
 use super::Desk;
+use super::batches::{Row, batches_of, entry_of};
 use super::job::{Replay, SAMPLE_MAX};
-use super::piece::{self, Row};
+use super::piece;
 use super::runner::blocking;
 
 /// Between two looks for letters to hand over, and after a store that was away.
@@ -167,7 +168,7 @@ async fn write(
             .map(|(seq, letter)| (*seq, Bytes::copy_from_slice(&letter.letter.frame)))
             .collect();
         let rows = frames.iter().map(|(seq, frame)| Row::of(*seq, frame));
-        let batches = piece::batches_of(desk.table.log(), rows, below);
+        let batches = batches_of(desk.table.log(), rows, below);
         let outcome = piece::try_batches(desk, replay.id, drain, batches).await;
         if !outcome.taken.is_empty() && !piece::synced(desk, drain).await {
             return Ok(false);
@@ -185,7 +186,7 @@ async fn end(
     (mut letters, outcome): (BTreeMap<u64, SharedLetter>, Outcome),
 ) -> anyhow::Result<bool> {
     let before = letters.len();
-    letters.retain(|_, letter| piece::entry_of(&letter.letter.frame).is_some());
+    letters.retain(|_, letter| entry_of(&letter.letter.frame).is_some());
     let skipped = before - letters.len();
     let expired: u64 = outcome.taken.iter().map(|(_, expired)| expired).sum();
     let ranges = outcome.taken.into_iter().flat_map(|(ranges, _)| ranges);

@@ -72,7 +72,8 @@ fn restart(at: &mut Refusing) -> Result<()> {
     at.server.kill()?;
     let launch = refusing(at.dir.path())?.flag(flags::DEAD_LETTER_BUDGET, BUDGET);
     at.server = launch.start()?;
-    at.server.wait_ready(REPLAY_MAX)
+    at.server.wait_ready(REPLAY_MAX)?;
+    Ok(())
 }
 
 /// Makes letters, each with a number.

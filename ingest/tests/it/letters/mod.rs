@@ -5,7 +5,6 @@ mod killed;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +16,7 @@ use xtask::ledger::{drained, in_place};
 use xtask::server::{Launch, Server, wait_for};
 
 use crate::isolation::new_key;
-use crate::support::{SOON, example, launch, rows, say, setting};
+use crate::support::{SOON, example, launch, rows};
 
 /// Longest wait until all pulses are letters, or all letters rows.
 const REPLAY_MAX: Duration = Duration::from_secs(300);
