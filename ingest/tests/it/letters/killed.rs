@@ -21,7 +21,9 @@ const LETTERS: usize = 100_000;
 const BATCH_PULSES: usize = 5_000;
 /// Room for a million letters.
 const BUDGET: &str = "4GiB";
-/// A replay that has got somewhere is killed within this: a part of what a piece takes.
+/// Shares of the letters that are stored when the process is killed, a piece at least apart.
+const KILLED_AT: [f64; 2] = [0.25, 0.5];
+/// It is killed within this after that: a part of what a piece takes.
 const KILL_WITHIN: Duration = Duration::from_millis(20);
 /// Between two looks at it: all of it may take less than a second.
 const LOOK: Duration = Duration::from_millis(1);
@@ -40,12 +42,12 @@ fn a_process_killed_twice_in_a_replay_stores_each_letter_once() -> Result<()> {
     let replay = at.send("POST", "/v1/replays", "{}", 202)?;
     let target = format!("/v1/replays/{}", replay["id"].as_str().context("an id")?);
     let mut stored_at_kill = Vec::new();
-    for _kill in 0..2 {
-        wait_for_more(&at.server, &target)?;
+    for share in KILLED_AT {
+        let stored = wait_for_stored(&at.server, &target, (letters as f64 * share) as u64)?;
         thread::sleep(rand::random_range(Duration::ZERO..KILL_WITHIN));
         restart(&mut at)?;
         at.check_ledger()?;
-        stored_at_kill.push(at.get(&target)?["counts"]["stored"].clone());
+        stored_at_kill.push(stored);
     }
     wait_for(REPLAY_MAX, "the end of the replay", || Ok(at.get(&target)?["state"] == "completed"))?;
     let replayed = begun.elapsed();
@@ -92,17 +94,16 @@ fn refuse(at: &Refusing, letters: usize) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a replay has come further than it is, but not to its end.
-fn wait_for_more(server: &Server, target: &str) -> Result<()> {
+/// Waits until so many letters are stored, but not all; returns how many are.
+fn wait_for_stored(server: &Server, target: &str, wanted: u64) -> Result<u64> {
     let mut client = server.client();
     let begun = Instant::now();
-    let mut first = None;
     loop {
         let replay = client.get_json(target)?;
         ensure!(replay["state"] == "running", "it is killed too late: {replay}");
         let stored = replay["counts"]["stored"].as_u64().context("a count")?;
-        if stored > *first.get_or_insert(stored) {
-            return Ok(());
+        if stored >= wanted {
+            return Ok(stored);
         }
         ensure!(begun.elapsed() < REPLAY_MAX, "the replay gets nowhere: {replay}");
         thread::sleep(LOOK);
