@@ -90,7 +90,7 @@ impl DeadLetters {
             // What is damaged is kept until all that can be read is gone.
             let Piece::Record(offset, body) = piece else { return self.keep_damaged(number) };
             let Some(letter) = Letter::decode(body) else { return self.keep_damaged(number) };
-            if !marks.gone.contains(&offset) {
+            if !marks.gone.contains(offset) {
                 put_kept(&mut kept, offset, body);
                 stays.live += 1;
             } else if !is_finished(&letter.sink, letter.log, letter.seq) {

@@ -108,12 +108,12 @@ fn a_newer_format_is_refused_untouched() {
     open(dir.path()).append(&[letter(1)]).expect("kept");
     let path = only_segment(dir.path());
     let mut newer = std::fs::read(&path).expect("read");
-    newer[4] = 3;
+    newer[4] = 5;
     let crc = crc32c::crc32c(&newer[..8]);
     newer[8..12].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, &newer).expect("written");
     let opened = DeadLetters::open(Arc::new(OsFs), dir.path().to_owned(), 1 << 30);
-    assert!(matches!(opened, Err(OpenError::Newer { version: 3, .. })));
+    assert!(matches!(opened, Err(OpenError::Newer { version: 5, .. })));
     assert_eq!(std::fs::read(&path).expect("read"), newer);
 }
 
@@ -152,7 +152,7 @@ fn places(letters: &DeadLetters) -> Vec<Held> {
 }
 
 fn leaves(held: &Held, leaving: Leaving) -> Settled {
-    Settled { held: held.clone(), fate: Fate::Leaves(leaving) }
+    Settled::leaves(held, leaving)
 }
 
 fn fails(held: &Held, code: &str) -> Settled {
@@ -166,7 +166,9 @@ fn fails(held: &Held, code: &str) -> Settled {
         history,
         ..Letter::clone(&held.letter)
     };
-    Settled { held: held.clone(), fate: Fate::Fails(Box::new(tried)) }
+    let letter = Letter::clone(&held.letter);
+    let fate = Fate::Fails(Box::new(FailedAgain { letter, tried }));
+    Settled { place: held.place, origin: Origin::of(&held.letter), fate }
 }
 
 fn main_log() -> LogId {
@@ -255,7 +257,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
         loop {
             let wanted = Wanted { letters_max: limit, letters_enough: limit, bytes_max: 1 << 20 };
             let page = letters.forward(&Filter::of("a"), (after, end), wanted).expect("read");
-            seqs.extend(page.letters.iter().map(|held| held.letter.seq));
+            seqs.extend(page.slips.iter().map(|slip| slip.seq));
             looked_at += page.looked_at;
             after = page.next;
             if after.is_none() {
@@ -270,7 +272,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
     letters.append(&[letter(100)]).expect("kept");
     let wanted = Wanted { letters_max: 100, letters_enough: 100, bytes_max: 1 << 20 };
     let page = letters.forward(&Filter::of("a"), (None, end), wanted).expect("read");
-    assert_eq!(page.letters.last().map(|held| held.letter.seq), Some(99), "the end is frozen");
+    assert_eq!(page.slips.last().map(|slip| slip.seq), Some(99), "the end is frozen");
 }
 
 #[test]

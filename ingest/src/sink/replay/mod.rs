@@ -3,6 +3,9 @@
 //! them. Knows neither HTTP nor who may do what.
 
 mod audit;
+mod batches;
+mod ended;
+mod flight;
 mod job;
 mod piece;
 mod recent;
@@ -27,8 +30,8 @@ use crate::clock::now_us;
 use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
-    DeadLetters, Fate, Filter, Group, Leaving, LetterPage, LetterPlace, OpenError, Settled,
-    SharedError, SharedLetters,
+    DeadLetters, Filter, Group, Leaving, LetterPage, LetterPlace, OpenError, Settled, SharedError,
+    SharedLetters,
 };
 use crate::sink::drain::job::Tried;
 use crate::sink::drain::view::View;
@@ -189,7 +192,7 @@ impl Replays {
         let desk = &*self.desk;
         let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let held = desk.find(actor.tenant, id)?.ok_or(ReplayError::NotFound)?;
-        if desk.table.in_flight().contains(&held.place) {
+        if desk.table.is_in_flight(held.place) {
             return Err(ReplayError::InFlight);
         }
         desk.audit.add(&Line {
@@ -198,8 +201,7 @@ impl Replays {
             ..line(actor)
         })?;
         let sink = held.letter.sink.clone();
-        let fate = Fate::Leaves(Leaving::Discarded);
-        if desk.letters.settle(&[Settled { held, fate }])? == 0 {
+        if desk.letters.settle(&[Settled::leaves(&held, Leaving::Discarded)])? == 0 {
             return Err(ReplayError::NotFound);
         }
         desk.count(&sink, Leaving::Discarded, 1);
@@ -251,7 +253,7 @@ impl Replays {
                 _ if replay.phase == Phase::Cancelling => Phase::Cancelling,
                 Steer::Pause => Phase::Paused,
                 Steer::Resume => Phase::Running,
-                Steer::Cancel if replay.in_flight.is_some() => Phase::Cancelling,
+                Steer::Cancel if !replay.in_flight.is_empty() => Phase::Cancelling,
                 Steer::Cancel => Phase::Cancelled,
             };
             if replay.phase == Phase::Cancelled {

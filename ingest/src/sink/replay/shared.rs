@@ -7,18 +7,21 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::clock::now_us;
 use crate::sink::dead_letter::{
-    Fate, Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
-    SharedPlace, Wanted, group_of, shared_id, time_and_group,
+    Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
+    SharedPlace, Slip, Wanted, group_of, shared_id, time_and_group,
 };
 use crate::sink::drain::job::Outcome;
 
+use super::batches::{Row, batches_of, entry_of};
 use super::job::{Replay, SAMPLE_MAX};
 use super::piece;
+use super::recent::RECENT_MAX;
 use super::runner::blocking;
 use super::{Desk, Shown};
 
@@ -74,14 +77,13 @@ async fn hand_over_some(
     let may = |held: &Held| !busy.contains(&held.place) && !held.letter.tenant.is_empty();
     let (held, letters): (Vec<_>, Vec<_>) = (found.into_iter().filter(may))
         .map(|held| {
-            let shared = desk.shared_of(&held);
+            let shared = desk.as_shared(held.place, Letter::clone(&held.letter));
             (held, shared)
         })
         .unzip();
     let refused = shared.put(&letters).await?;
     let gone = |(index, held): (usize, Held)| {
-        (!refused.contains(&index))
-            .then_some(Settled { held, fate: Fate::Leaves(Leaving::HandedOver) })
+        (!refused.contains(&index)).then(|| Settled::leaves(&held, Leaving::HandedOver))
     };
     let settled: Vec<_> = held.into_iter().enumerate().filter_map(gone).collect();
     blocking(desk, move |desk| {
@@ -89,10 +91,10 @@ async fn hand_over_some(
         // What a replay has taken meanwhile is its own, and is removed there with its row.
         let busy = desk.table.in_flight();
         let left: Vec<_> =
-            settled.into_iter().filter(|settled| !busy.contains(&settled.held.place)).collect();
+            settled.into_iter().filter(|settled| !busy.contains(&settled.place)).collect();
         desk.letters.settle(&left)?;
         for settled in &left {
-            desk.count(&settled.held.letter.sink, Leaving::HandedOver, 1);
+            desk.count(&settled.origin.sink, Leaving::HandedOver, 1);
         }
         Ok(())
     })
@@ -163,8 +165,11 @@ async fn write(
             desk.table.change(replay.id, |replay| replay.counts.skipped += skipped);
             continue;
         };
-        let frames = letters.iter().map(|(seq, letter)| (*seq, &*letter.letter.frame));
-        let batches = piece::batches_of(desk.table.log(), frames, below);
+        let frames: Vec<_> = (letters.iter())
+            .map(|(seq, letter)| (*seq, Bytes::copy_from_slice(&letter.letter.frame)))
+            .collect();
+        let rows = frames.iter().map(|(seq, frame)| Row::of(*seq, frame));
+        let batches = batches_of(desk.table.log(), rows, below);
         let outcome = piece::try_batches(desk, replay.id, drain, batches).await;
         if !outcome.taken.is_empty() && !piece::synced(desk, drain).await {
             return Ok(false);
@@ -182,7 +187,7 @@ async fn end(
     (mut letters, outcome): (BTreeMap<u64, SharedLetter>, Outcome),
 ) -> anyhow::Result<bool> {
     let before = letters.len();
-    letters.retain(|_, letter| piece::entry_of(&letter.letter.frame).is_some());
+    letters.retain(|_, letter| entry_of(&letter.letter.frame).is_some());
     let skipped = before - letters.len();
     let expired: u64 = outcome.taken.iter().map(|(_, expired)| expired).sum();
     let ranges = outcome.taken.into_iter().flat_map(|(ranges, _)| ranges);
@@ -192,7 +197,7 @@ async fn end(
     // What has expired was received before what has not.
     taken.sort_by_key(|taken| taken.letter.record().map(|record| record.envelope.received_at_us));
     let replayed = taken.iter().skip(usize::try_from(expired).unwrap_or(usize::MAX));
-    replayed.for_each(|taken| desk.recent.add(&Shown::of(taken)));
+    replayed.for_each(|taken| desk.recent.add_shown(&Shown::of(taken)));
     let mut failed = Vec::new();
     for tried in outcome.failed {
         if let Some(mut letter) = letters.remove(&tried.seq) {
@@ -215,10 +220,24 @@ async fn end(
 }
 
 impl Desk {
-    /// A letter of this disk as it would lie in the store.
-    pub(super) fn shared_of(&self, held: &Held) -> SharedLetter {
-        let group = group_of(self.table.log().0, held.place.segment);
-        SharedLetter { group, letter: Letter::clone(&held.letter) }
+    /// Remembers letters of this disk whose pulses their sinks have taken.
+    pub(super) fn remember(&self, slips: &[Slip]) {
+        if self.shared.is_none() {
+            return self.recent.add(slips.iter());
+        }
+        let last = &slips[slips.len().saturating_sub(RECENT_MAX)..];
+        let letters = last.iter().filter_map(|slip| self.shared_of(slip));
+        letters.for_each(|letter| self.recent.add_shown(&Shown::of(&letter)));
+    }
+
+    /// A letter of this disk as it would lie in the store, if it can be read.
+    pub(super) fn shared_of(&self, slip: &Slip) -> Option<SharedLetter> {
+        Some(self.as_shared(slip.place, slip.letter()?))
+    }
+
+    /// The same of one that is known as a whole.
+    pub(super) fn as_shared(&self, place: LetterPlace, letter: Letter) -> SharedLetter {
+        SharedLetter { group: group_of(self.table.log().0, place.segment), letter }
     }
 
     /// The id that clients call a letter of this disk by.

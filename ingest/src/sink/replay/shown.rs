@@ -205,7 +205,10 @@ impl Replays {
         let here = self.aside(move |desk| desk.find(&name, id)).await?;
         if let Some(shared) = &self.desk.shared {
             let found = match &here {
-                Some(held) => Some(self.desk.shared_of(held)),
+                Some(held) => {
+                    let letter = Letter::clone(&held.letter);
+                    Some(self.desk.as_shared(held.place, letter))
+                }
                 None => shared.find(&tenant, id).await?,
             };
             let found = found.ok_or(ReplayError::NotFound)?;
