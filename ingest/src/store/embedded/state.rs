@@ -87,7 +87,8 @@ impl std::fmt::Debug for State {
 impl State {
     pub(super) fn open(directory: &Path, settings: EmbeddedSettings) -> Result<Self, OpenError> {
         let id = format::check_or_create(directory)?;
-        let database = Database::open(&directory.join(DATABASE)).map_err(open_error)?;
+        let database = Database::open(&directory.join(DATABASE), id, settings.root_limits)
+            .map_err(open_error)?;
         let committer = Committer::read(&database).map_err(open_error)?;
         let logs = Logs::default();
         logs.read(&database).map_err(open_error)?;
@@ -220,7 +221,9 @@ impl State {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: the directory is locked while it is open.
         *database = None;
-        let opened = Database::open(&self.directory.join(DATABASE)).and_then(|opened| {
+        let limits = self.settings.root_limits;
+        let opened = Database::open(&self.directory.join(DATABASE), self.id, limits);
+        let opened = opened.and_then(|opened| {
             self.logs.read(&opened)?;
             Ok((Committer::read(&opened)?, opened))
         });
@@ -288,6 +291,10 @@ impl Placement for Place<'_> {
 
     fn window(&self, received_ms: i64) -> Bounds {
         self.database.bounds(received_ms, self.window_ms)
+    }
+
+    fn store(&self) -> Uuid {
+        self.database.store
     }
 }
 
