@@ -213,6 +213,12 @@ fn ids_of_clients() {
 
 #[test]
 #[ignore = "a measurement"]
+fn ten_million_ids_of_clients() {
+    measure("10 million ids of clients", Load { rows: 10_000_000, by_client: true, ..LOAD });
+}
+
+#[test]
+#[ignore = "a measurement"]
 fn ten_million_rows() {
     measure("10 million rows", Load { rows: 10_000_000, services: 10, ..LOAD });
 }
