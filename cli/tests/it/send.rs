@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use xtask::client::Request;
 use xtask::ledger::{drained, in_place};
 use xtask::server::wait_for;
 
-use crate::support::{Fixture, SOON, begin, ended, launch, program, rows, run, run_reading};
+use crate::support::{Feed, Fixture, SOON, begin, ended, launch, program, rows, run, run_reading};
 
 /// Lines of the file whose server is killed.
 const LINES: usize = 60_000;
@@ -185,24 +186,27 @@ fn a_server_that_is_killed_twice_in_the_middle_has_each_line_exactly_once() -> R
     let mut server = launch(&data)?.flag("--listen", OWN_HOSTS[0]).start()?;
     server.wait_ready(SOON)?;
     let address = server.listen().to_string();
-    let text: String =
-        (0..LINES).map(|n| format!("{{\"service\":\"s\",\"metadata\":{{\"n\":{n}}}}}\n")).collect();
-    let file = dir.path().join("f");
-    fs::write(&file, text)?;
-    let (url, file) = (format!("http://{address}"), file.display().to_string());
-    let typed = ["--url", &url, "send", "--file", &file, "--batch", "200", "--json"];
-    let child = begin(&mut program(&typed))?;
+    let url = format!("http://{address}");
+    let typed = ["--url", &url, "send", "--file", "-", "--batch", "200", "--json"];
+    let mut child = begin(program(&typed).stdin(Stdio::piped()))?;
+    let third = |part: usize| -> String {
+        let numbers = part * LINES / 3..(part + 1) * LINES / 3;
+        numbers.map(|n| format!("{{\"service\":\"s\",\"metadata\":{{\"n\":{n}}}}}\n")).collect()
+    };
+    // What follows a third is given when its server is dead, so that each server has its share.
+    let feed = Feed::of(&mut child)?;
+    feed.give(third(0));
     for part in [1, 2] {
         // Since its own start.
-        wait_for(SOON, "a third of the lines", || {
-            Ok(in_place(&server.samples()?, "accepted") >= (LINES / 4) as f64)
-        })?;
+        let some = || Ok(in_place(&server.samples()?, "accepted") >= (LINES / 4) as f64);
+        wait_for(SOON, "most of a third", some)?;
         server.kill().with_context(|| format!("kill {part}"))?;
+        feed.give(third(part));
         server = launch(&data)?.flag("--listen", &address).start()?;
     }
+    drop(feed);
     let sent = ended(child)?.expect(0)?.json()?;
     assert_eq!(sent["accepted"], json!(LINES), "{sent}");
-    ensure!(sent["retries"].as_u64().is_some_and(|retries| retries >= 2), "{sent}");
     drained(&server, SOON)?;
     let rows = rows(&server, "s")?;
     let numbers: BTreeSet<&str> =
@@ -243,13 +247,19 @@ fn a_run_that_failed_says_how_to_go_on_and_doubles_nothing() -> Result<()> {
         0 => "{broken\n".to_owned(),
         _ => format!("{{\"service\":\"s\",\"metadata\":{{\"n\":{n}}}}}\n"),
     };
+    let lines: Vec<String> = (1..=LINES).map(line).collect();
     let file = dir.path().join("f");
-    fs::write(&file, (1..=LINES).map(line).collect::<String>())?;
+    fs::write(&file, lines.concat())?;
     let (url, file) = (format!("http://{address}"), file.display().to_string());
-    let typed = ["--url", &url, "send", "--file", &file, "--batch", "100", "--json"];
-    let child = begin(&mut program(&[&typed[..], &["--retry-for", "300ms"]].concat()))?;
+    let typed = |file| ["--url", &url, "send", "--file", file, "--batch", "100", "--json"];
+    let first = [&typed("-")[..], &["--retry-for", "300ms"]].concat();
+    let mut child = begin(program(&first).stdin(Stdio::piped()))?;
+    let feed = Feed::of(&mut child)?;
+    feed.give(lines[..10_000].concat());
     wait_for(SOON, "some lines", || Ok(in_place(&server.samples()?, "accepted") >= 5_000.0))?;
     server.kill()?;
+    feed.give(lines[10_000..].concat());
+    drop(feed);
     let failed = ended(child)?.expect(1)?.error()?;
     let what = failed["what"].as_str().context("what")?;
     let behind = |word: &str| {
@@ -261,7 +271,7 @@ fn a_run_that_failed_says_how_to_go_on_and_doubles_nothing() -> Result<()> {
     server = launch(&data)?.flag("--listen", &address).start()?;
     server.wait_ready(SOON)?;
     let more = ["--skip", skip, "--idempotency-key", key];
-    run(&[&typed[..], &more].concat())?.expect(3)?;
+    run(&[&typed(&file)[..], &more].concat())?.expect(3)?;
     drained(&server, SOON)?;
     let rows = rows(&server, "s")?;
     let numbers: BTreeSet<&str> =

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,9 @@ use xtask::server::{Launch, Server};
 
 /// Longest wait for what takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Pieces that a program is given before it has read one.
+const PIECES_MAX: usize = 4;
 
 /// The program under test.
 fn binary() -> &'static Path {
@@ -138,6 +143,32 @@ pub(crate) fn run_reading(input: &str, arguments: &[&str]) -> Result<Run> {
     stdin.write_all(input.as_bytes())?;
     drop(stdin);
     Run::of(child.wait_with_output()?)
+}
+
+/// What a running program reads, given piece by piece: whoever gives waits for nobody, though the
+/// program reads nothing for a while. Dropped, it is the end of what there is.
+pub(crate) struct Feed {
+    pieces: mpsc::SyncSender<String>,
+    _writer: JoinHandle<()>,
+}
+
+impl Feed {
+    /// Of a program that was begun with a pipe to read from.
+    pub(crate) fn of(child: &mut Child) -> Result<Self> {
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let (pieces, given) = mpsc::sync_channel::<String>(PIECES_MAX);
+        let write = move || {
+            // A program that ends before it has read all needs no more.
+            let _ = given.iter().try_for_each(|piece| stdin.write_all(piece.as_bytes()));
+        };
+        let writer = thread::Builder::new().name("feed".to_owned()).spawn(write)?;
+        Ok(Self { pieces, _writer: writer })
+    }
+
+    /// Gives more.
+    pub(crate) fn give(&self, piece: String) {
+        let _ = self.pieces.send(piece);
+    }
 }
 
 /// Begins to run the program.

@@ -101,4 +101,13 @@ impl Telling {
             let _ = timeout(TOLD_MAX, done).await;
         }
     }
+
+    /// Whether others knew of it before so long.
+    #[cfg(test)]
+    pub(super) async fn was_told_within(self, longest: std::time::Duration) -> bool {
+        match self.0 {
+            Some(done) => matches!(timeout(longest, done).await, Ok(Ok(()))),
+            None => true,
+        }
+    }
 }

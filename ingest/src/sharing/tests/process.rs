@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::clock::{now_us, system_clock};
 use crate::reservation::Fixed;
-use crate::sharing::link::Link;
+use crate::sharing::link::{Link, Unavailable};
 use crate::sharing::metrics::SharingMetrics;
 use crate::sharing::{
     Claimed, LEASE, LinkSettings, Mode, Namer, Question, Settled, Shared, Verdict, start,
@@ -72,22 +72,25 @@ impl Process {
     }
 
     /// Takes the keys of pulses.
-    pub(super) async fn take(&self, questions: &[Question]) -> (Vec<Verdict>, Claimed) {
-        self.link.take(questions.to_vec()).await.expect("others can be asked")
+    pub(super) async fn take(
+        &self,
+        questions: &[Question],
+    ) -> Result<(Vec<Verdict>, Claimed), Unavailable> {
+        self.link.take(questions.to_vec()).await
     }
 
     /// What it is told of one pulse; what it gets it gives back.
-    pub(super) async fn look(&self, question: &Question) -> Verdict {
-        self.take(std::slice::from_ref(question)).await.0[0]
+    pub(super) async fn look(&self, question: &Question) -> Result<Verdict, Unavailable> {
+        Ok(self.take(std::slice::from_ref(question)).await?.0[0])
     }
 
     /// The verdict once nobody has the pulse in flight.
-    pub(super) async fn settled(&self, question: &Question) -> Verdict {
+    pub(super) async fn settled(&self, question: &Question) -> Result<Verdict, Unavailable> {
         let until = Instant::now() + SOON;
         loop {
-            let verdict = self.look(question).await;
+            let verdict = self.look(question).await?;
             if verdict != Verdict::InFlight || Instant::now() > until {
-                return verdict;
+                return Ok(verdict);
             }
             sleep(Duration::from_millis(20)).await;
         }
