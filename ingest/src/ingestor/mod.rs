@@ -1,6 +1,7 @@
 //! The ingestor: the path of a pulse from a request's body to its receipt, and the parts that
 //! the path runs through. Knows neither HTTP nor settings files.
 
+mod at_once;
 mod builder;
 mod check;
 mod enrich;
@@ -31,7 +32,7 @@ use crate::limits::Limiter;
 use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
-use crate::reservation::Reservations;
+use crate::reservation::{Reservations, Reserved};
 use crate::sharing;
 use crate::sink::Sink;
 use crate::sink::buffer::MemoryBuffer;
@@ -41,6 +42,7 @@ use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
 use crate::tenant::Tenant;
 
+use at_once::First;
 use judge::{Judged, Named, Rules, judge};
 use named::{Logged, Sofar};
 
@@ -308,14 +310,15 @@ impl Parts {
     async fn go_on(
         &self,
         (rules, submission): (Rules<'_>, &Submission<'_>),
-        named: Vec<Named>,
+        (named, reserved): (Vec<Named>, Option<Reserved>),
         logged: Option<Logged>,
         receipt: Receipt,
     ) -> Result<Receipt, Refusal> {
         let logged = logged.into_iter().collect();
         let mut sofar = Sofar { receipt, logged, repeats: Vec::new() };
         if !named.is_empty() {
-            self.submit_named(rules, submission, named, &mut sofar).await?;
+            let request = (rules, submission);
+            self.submit_named(request, named, reserved, &mut sofar).await?;
         }
         if sofar.receipt.ack == Ack::Stored {
             self.stored(&submission.tenant.name, &mut sofar).await?;
@@ -371,6 +374,7 @@ impl Intake for Ingestor {
             Some(placed) => parts.placed(placed).await?,
             None => None,
         };
+        let first = parts.log_at_once(rules, &submission, level, &judged)?;
         let mut receipt = Receipt {
             ack: level,
             accepted: judged.framed as usize,
@@ -379,11 +383,21 @@ impl Intake for Ingestor {
             ids: judged.ids,
             single: judged.single,
         };
-        if !judged.named.is_empty() || level == Ack::Stored {
-            let indexes = || unnamed(judged.events, &receipt.errors, &judged.named);
-            let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
-            let rest = parts.go_on((rules, &submission), judged.named, logged, receipt);
-            receipt = Box::pin(rest).await?;
+        match first {
+            First::Logging(logging) => {
+                logging.logged().await?;
+                receipt.accepted += judged.named.len();
+            }
+            First::Nothing if judged.named.is_empty() && level != Ack::Stored => {}
+            first => {
+                let indexes = || unnamed(judged.events, &receipt.errors, &judged.named);
+                let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
+                let reserved =
+                    if let First::Asked(reserved) = first { Some(reserved) } else { None };
+                let named = (judged.named, reserved);
+                let rest = parts.go_on((rules, &submission), named, logged, receipt);
+                receipt = Box::pin(rest).await?;
+            }
         }
         parts.count(&receipt);
         Ok(receipt)

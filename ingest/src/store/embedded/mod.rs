@@ -15,6 +15,7 @@ mod keys;
 mod prepare;
 mod read;
 mod state;
+mod untimed;
 
 use std::io;
 use std::path::Path;
@@ -34,6 +35,7 @@ use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
 
 use state::{State, UseError};
+pub(crate) use untimed::RootLimits;
 
 /// Batches that are made ready at a time; each holds its blocks, a few MiB, until it is committed.
 const WRITES_MAX: usize = 4;
@@ -50,12 +52,19 @@ pub struct EmbeddedSettings {
     pub free_bytes_min: u64,
     /// Tells the time.
     pub clock: Clock,
+    /// When ids that tell no time are moved on; fewer in tests.
+    pub(crate) root_limits: RootLimits,
 }
 
 impl EmbeddedSettings {
     /// Keeps rows for `retention`, by the system's clock, and leaves 128 MiB of the disk free.
     pub fn new(retention: Duration) -> Self {
-        Self { retention, free_bytes_min: 128 * 1024 * 1024, clock: system_clock() }
+        Self {
+            retention,
+            free_bytes_min: 128 * 1024 * 1024,
+            clock: system_clock(),
+            root_limits: RootLimits::default(),
+        }
     }
 }
 

@@ -87,7 +87,8 @@ impl std::fmt::Debug for State {
 impl State {
     pub(super) fn open(directory: &Path, settings: EmbeddedSettings) -> Result<Self, OpenError> {
         let id = format::check_or_create(directory)?;
-        let database = Database::open(&directory.join(DATABASE)).map_err(open_error)?;
+        let database = Database::open(&directory.join(DATABASE), id, settings.root_limits)
+            .map_err(open_error)?;
         let committer = Committer::read(&database).map_err(open_error)?;
         let logs = Logs::default();
         logs.read(&database).map_err(open_error)?;
@@ -220,7 +221,9 @@ impl State {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: the directory is locked while it is open.
         *database = None;
-        let opened = Database::open(&self.directory.join(DATABASE)).and_then(|opened| {
+        let limits = self.settings.root_limits;
+        let opened = Database::open(&self.directory.join(DATABASE), self.id, limits);
+        let opened = opened.and_then(|opened| {
             self.logs.read(&opened)?;
             Ok((Committer::read(&opened)?, opened))
         });
@@ -289,6 +292,10 @@ impl Placement for Place<'_> {
     fn window(&self, received_ms: i64) -> Bounds {
         self.database.bounds(received_ms, self.window_ms)
     }
+
+    fn store(&self) -> Uuid {
+        self.database.store
+    }
 }
 
 fn milliseconds(duration: Duration) -> i64 {
@@ -314,7 +321,8 @@ fn describe(error: &DatabaseError) -> String {
 mod tests {
     use super::*;
     use crate::sink::Progress;
-    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings};
+    use crate::store::embedded::untimed::{self, Hasher};
+    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings, v5};
     use std::sync::Arc;
     use std::sync::atomic::AtomicI64;
 
@@ -360,6 +368,38 @@ mod tests {
         state.forget_pause();
         assert_eq!(state.write(&log.all()).expect("a write").rows, 1);
         assert_eq!(state.page(&query("checkout", 10)).expect("a page").rows.len(), 1);
+    }
+
+    #[test]
+    fn a_hash_that_leads_to_a_wrong_batch_costs_a_look_and_no_answer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let named = |number| Spec { id: v5(number), ..Spec::new(number, NOW_MS) };
+        let specs: Vec<_> = (0..40).map(named).collect();
+        let log = TestLog::new(&specs);
+        for start in [0, 20] {
+            state.write(&log.batch(Some(log.id), start..start + 20)).expect("a write");
+        }
+        // As if ids of the first batch, and one that is nowhere, had hashes of the second's: in
+        // the place of its own piece.
+        state
+            .using(|database| {
+                let hasher = Hasher::new(state.id, "default");
+                let ids = (0..40).chain([99]);
+                let mut hashes: Vec<_> = ids.map(|id| hasher.hash(v5(id))).collect();
+                hashes.sort_unstable();
+                let mut writes = database.batch(2);
+                let window = &database.windows()[0];
+                untimed::add(&mut writes, &window.ids, (1, &hashes), database.root_limits)?;
+                Ok(writes.commit().map_err(DatabaseError::from)?)
+            })
+            .expect("more hashes");
+        for (number, spec) in specs.iter().enumerate() {
+            let found = state.row("default", v5(number as u64)).expect("a lookup");
+            assert_eq!(found, Some(spec.row()));
+        }
+        assert_eq!(state.row("default", v5(99)).expect("a lookup"), None);
     }
 
     impl State {

@@ -5,3 +5,4 @@ mod embedded;
 pub(crate) mod fixture;
 mod load;
 pub(crate) mod model;
+mod named;
