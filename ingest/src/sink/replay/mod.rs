@@ -3,6 +3,7 @@
 //! them. Knows neither HTTP nor who may do what.
 
 mod audit;
+mod erase;
 mod job;
 mod piece;
 mod recent;
@@ -19,7 +20,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -38,6 +39,7 @@ use job::SharedPart;
 use recent::Recent;
 use table::Table;
 
+pub(crate) use erase::LettersReached;
 pub use job::{Counts, Order, Phase, Replay};
 pub use recent::Replayed;
 pub use shown::{Behind, Listing, Shown, ShownGroup};
@@ -104,6 +106,8 @@ struct Desk {
     shared: Option<Arc<dyn SharedLetters>>,
     /// Held while a letter is given up and while letters are taken for a replay: none is both.
     taking: Mutex<()>,
+    /// Held while letters are handed over, and while they are erased: none is both.
+    handing: Semaphore,
     /// What is being tried, of which replay.
     trying: Mutex<Option<(Uuid, Arc<Tried>)>>,
     /// Rung when there is something to do.
@@ -124,6 +128,7 @@ impl Replays {
             shared: view.sinks.iter().find_map(|drain| drain.sink.letters()),
             view,
             taking: Mutex::default(),
+            handing: Semaphore::new(1),
             trying: Mutex::default(),
             due: Notify::new(),
             changed: Notify::new(),
@@ -348,6 +353,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
         asked_by: actor.by,
         replay: None,
         letter: None,
+        erasure: None,
         filter: None,
         dry_run: false,
         counts: None,

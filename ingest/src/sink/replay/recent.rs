@@ -47,6 +47,12 @@ impl Recent {
         letters.push_back((held.letter.tenant.clone(), pulse, replayed));
     }
 
+    /// Forgets a tenant's.
+    pub(super) fn forget(&self, tenant: &str) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.retain(|(of, ..)| of != tenant);
+    }
+
     /// The letters of a tenant's pulse.
     pub(super) fn of(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
         let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);

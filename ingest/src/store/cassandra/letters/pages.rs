@@ -83,7 +83,7 @@ impl Pages<'_> {
     }
 
     /// Days and groups that have letters, up to a day; newest day first.
-    async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
+    pub(super) async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
         let statement = &self.live.statements.letters.select_days;
         let values = (self.tenant, CqlTimestamp(day_ms));
         let (rows, _) = self.ask((statement, GROUPS_MAX), values, PagingState::start()).await?;
