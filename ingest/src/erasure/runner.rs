@@ -19,6 +19,8 @@ use super::job::{Job, Phase, Stage};
 
 /// Between two looks whether the sinks are past the log's end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long letters rest that are on their way, or whose files are being written anew.
+const LETTERS_REST: Duration = Duration::from_secs(1);
 /// Longest time without a look for something to do.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long a step that failed rests, at first and at most; it doubles with each failure.
@@ -111,7 +113,7 @@ async fn erase_letters(
             job.letters_erased(erased.letters, erased.next);
         }
     });
-    Ok(if erased.busy { LOOK_INTERVAL } else { Duration::ZERO })
+    Ok(if erased.busy { LETTERS_REST } else { Duration::ZERO })
 }
 
 /// Keeps how far an erasure is, or that it has ended.

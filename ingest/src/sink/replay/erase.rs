@@ -87,7 +87,8 @@ impl Desk {
         self.table.forget(tenant, until_us);
         self.table.save()?;
         let (mut erased, mut after, end) = (ErasedLetters::default(), None, self.letters.end());
-        loop {
+        // Files that are being written anew are not read again and again meanwhile.
+        while self.letters.is_scrubbed() && self.letters.len_of(tenant) > 0 {
             let (letters, busy, next) = self.erase_piece((tenant, until_us), (after, end))?;
             erased.letters += letters;
             erased.busy |= busy;
