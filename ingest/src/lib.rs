@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod code;
 pub mod decode;
+pub mod erasure;
 pub mod fs;
 pub mod fuzzing;
 pub mod ingestor;

@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
+use crate::erasure::Erasures;
 use crate::limits::Limiter;
 use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
@@ -76,6 +77,8 @@ struct Parts {
     log_budget_bytes: u64,
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
+    /// `None`: there is no store to erase from.
+    erasures: Option<Erasures>,
     reservations: Reservations,
     /// `None`: no other process knows of ids and keys.
     sharing: Option<Arc<sharing::Link>>,
@@ -252,8 +255,13 @@ impl Ingestor {
     pub async fn close(&self) -> Result<(), CloseError> {
         let parts = &*self.parts;
         parts.closing.store(true, Ordering::Release);
-        // First the drains, which note in the log what they have finished.
-        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
+        // First erasures, then the drains that these use, which note in the log what they have
+        // finished.
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        if let Some(erasures) = &parts.erasures {
+            erasures.stop(deadline).await;
+        }
+        parts.drains.stop(deadline).await;
         for sink in &parts.sinks {
             match tokio::time::timeout(SINK_CLOSE_TIMEOUT, sink.close()).await {
                 Ok(Ok(())) => {}
@@ -423,6 +431,10 @@ impl Intake for Ingestor {
 
     fn replays(&self) -> Option<Replays> {
         Some(self.parts.drains.replays().clone())
+    }
+
+    fn erasures(&self) -> Option<Erasures> {
+        self.parts.erasures.clone()
     }
 }
 

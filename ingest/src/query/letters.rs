@@ -255,7 +255,7 @@ fn text(id: Uuid) -> String {
     id.to_string()
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     // Nothing here has a key that is no text, which alone can fail.
     serde_json::to_vec(value).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod counts;
 pub mod cursor;
+pub mod erasures;
 pub mod letters;
 pub mod life;
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Refusing {
     }
 }
 
-fn example(name: &str) -> Result<PathBuf> {
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
     let binary = Path::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"));
     let path = binary.with_file_name("examples").join(name);
     ensure!(path.exists(), "{} is not built: cargo build --examples", path.display());

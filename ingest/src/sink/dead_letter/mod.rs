@@ -18,7 +18,7 @@ mod shared;
 mod slip;
 pub(crate) mod uuid_text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -119,6 +119,9 @@ struct State {
     segments: BTreeMap<u64, Segment>,
     /// The number of the next segment; none is used twice.
     next: u64,
+    /// Segments that are to be written anew though few of their letters are gone: these were
+    /// erased.
+    scrubbed: BTreeSet<u64>,
     /// Letters that are there, by tenant and reason.
     groups: BTreeMap<(String, String), u64>,
     left: HashMap<(String, LogId), Left>,

@@ -106,6 +106,11 @@ pub trait SharedLetters: Send + Sync + Debug {
         after: Option<&'a SharedPlace>,
     ) -> BoxFuture<'a, Result<LettersOfPulse, SharedError>>;
 
+    /// Makes sure that no letter of a tenant is there that was last tried by then, in
+    /// microseconds since 1970, or comes to be there late; of what leads to letters too.
+    fn bury<'a>(&'a self, tenant: &'a str, until_us: i64)
+    -> BoxFuture<'a, Result<(), SharedError>>;
+
     /// The letter of an id.
     fn find<'a>(
         &'a self,

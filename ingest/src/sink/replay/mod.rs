@@ -5,6 +5,7 @@
 mod audit;
 mod batches;
 mod ended;
+mod erase;
 mod flight;
 mod job;
 mod piece;
@@ -22,7 +23,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -41,6 +42,7 @@ use job::SharedPart;
 use recent::Recent;
 use table::Table;
 
+pub(crate) use erase::LettersReached;
 pub use job::{Counts, Order, Phase, Replay};
 pub use recent::Replayed;
 pub use shown::{Behind, Listing, Shown, ShownGroup};
@@ -107,6 +109,8 @@ struct Desk {
     shared: Option<Arc<dyn SharedLetters>>,
     /// Held while a letter is given up and while letters are taken for a replay: none is both.
     taking: Mutex<()>,
+    /// Held while letters are handed over, and while they are erased: none is both.
+    handing: Semaphore,
     /// What is being tried, of which replay.
     trying: Mutex<Option<(Uuid, Arc<Tried>)>>,
     /// Rung when there is something to do.
@@ -127,6 +131,7 @@ impl Replays {
             shared: view.sinks.iter().find_map(|drain| drain.sink.letters()),
             view,
             taking: Mutex::default(),
+            handing: Semaphore::new(1),
             trying: Mutex::default(),
             due: Notify::new(),
             changed: Notify::new(),
@@ -328,6 +333,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
         asked_by: actor.by,
         replay: None,
         letter: None,
+        erasure: None,
         filter: None,
         dry_run: false,
         counts: None,

@@ -90,6 +90,12 @@ impl Recent {
         letters.extend(new);
     }
 
+    /// Forgets a tenant's.
+    pub(super) fn forget(&self, tenant: &str) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.retain(|taken| taken.letter.tenant() != tenant);
+    }
+
     /// The letters of a tenant's pulse.
     pub(super) fn of(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
         let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);

@@ -48,7 +48,10 @@ pub(super) async fn hand_over(desk: Arc<Desk>, shared: Arc<dyn SharedLetters>) {
             sleep(INTERVAL).await;
             continue;
         }
-        match hand_over_some(&desk, &*shared, behind).await {
+        let Ok(handing) = desk.handing.acquire().await else { return };
+        let handed = hand_over_some(&desk, &*shared, behind).await;
+        drop(handing);
+        match handed {
             Ok(Some(next)) => (behind, failures) = (Some(next), 0),
             Ok(None) => (end, failures) = (Some(now_end), 0),
             Err(error) => {

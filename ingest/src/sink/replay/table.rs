@@ -121,6 +121,15 @@ impl Table {
         self.lock().replays.retain(|replay| replay.id != id);
     }
 
+    /// Forgets the replays of a tenant that have ended and were asked for by then.
+    pub(super) fn forget(&self, tenant: &str, until_us: i64) {
+        self.lock().replays.retain(|replay| {
+            replay.order.filter.tenant != tenant
+                || !replay.phase.is_ended()
+                || replay.created_at_us > until_us
+        });
+    }
+
     /// The replays of a tenant, the newest first.
     pub(super) fn of(&self, tenant: &str) -> Vec<Replay> {
         let saved = self.lock();

@@ -6,6 +6,7 @@
 mod connect;
 mod counts;
 mod credentials;
+mod erase;
 mod error;
 #[cfg(test)]
 mod error_tests;
@@ -44,8 +45,9 @@ use crate::fs::OsFs;
 use crate::sink::dead_letter::SharedLetters;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
-use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use super::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store};
 use counts::{FlushError, Sums};
+use erase::Eraser;
 use error::{Class, classify};
 use letters::Letters;
 use link::Link;
@@ -78,6 +80,7 @@ pub struct CassandraStore {
     link: Arc<Link>,
     writer: Writer,
     reader: Reader,
+    eraser: Eraser,
     sums: Arc<Sums>,
     sharder: Sharder,
     letters: Arc<Letters>,
@@ -103,6 +106,7 @@ impl CassandraStore {
         let pace = Pace::new(settings.requests_max, &metrics);
         let writer = Writer::new(Arc::clone(&link), pace, Arc::clone(&sums), &settings, &metrics);
         let reader = Reader::new(Arc::clone(&link), Arc::clone(&settings));
+        let eraser = Eraser::new(Arc::clone(&link), Arc::clone(&settings), Arc::clone(&sums));
         let mut tasks = JoinSet::new();
         if let Some(runtime) = link.handle() {
             // Not the link itself: the last one to hold it must not be one of its own threads.
@@ -116,6 +120,7 @@ impl CassandraStore {
             link,
             writer,
             reader,
+            eraser,
             sums,
             sharder,
             letters,
@@ -249,6 +254,26 @@ impl Store for CassandraStore {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         Box::pin(self.reader.counts(query))
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.writer.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async move {
+            match position {
+                Some(position) => self.eraser.step(erasure, position).await,
+                None => {
+                    self.writer.settle().await;
+                    self.eraser.begin(erasure).await
+                }
+            }
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 
+use super::erase::EraseStatements;
 use super::letters::LetterStatements;
 
 /// Writes one row; the values are bound in the order of the columns, then the time to live in
@@ -63,6 +64,7 @@ pub(crate) struct Statements {
     /// Bound: tenant. Gives hour and shards, newest hour first.
     pub(crate) select_id_hours: PreparedStatement,
     pub(crate) letters: LetterStatements,
+    pub(super) erase: Arc<EraseStatements>,
     /// Bound: tenant, hour, from minute (inclusive), to minute (exclusive). Gives minute, kind
     /// and pulses.
     pub(crate) select_counts: PreparedStatement,
@@ -83,8 +85,10 @@ impl Statements {
             )
         };
         let letters = Box::pin(LetterStatements::prepare(&preparing)).await?;
+        let erase = Box::pin(EraseStatements::prepare(&preparing)).await?.into();
         Ok(Self {
             letters,
+            erase,
             insert_event: prepare(INSERT_EVENT).await?,
             insert_id: prepare(INSERT_ID).await?,
             insert_bucket: prepare(INSERT_BUCKET).await?,

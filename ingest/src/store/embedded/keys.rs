@@ -67,6 +67,13 @@ pub(super) fn block(batch: u64, block: u32) -> [u8; BLOCK_KEY_BYTES] {
     key
 }
 
+/// What all time keys of a tenant start with.
+pub(super) fn series_of(tenant: &str) -> Vec<u8> {
+    let mut key = vec![b't'];
+    put_name(&mut key, tenant);
+    key
+}
+
 /// What all time keys of a service start with.
 pub(super) fn series(tenant: &str, service: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(tenant.len() + service.len() + 32);

@@ -10,6 +10,7 @@ mod block;
 mod codec;
 mod commit;
 mod database;
+mod erase;
 mod format;
 mod keys;
 mod prepare;
@@ -27,13 +28,15 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::clock::{Clock, system_clock};
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
-use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use super::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store};
 
+use erase::Reached;
 use state::{State, UseError};
 pub(crate) use untimed::RootLimits;
 
@@ -41,6 +44,9 @@ pub(crate) use untimed::RootLimits;
 const WRITES_MAX: usize = 4;
 /// Queries that read at a time; more wait. Each holds a page and a block.
 const READS_MAX: usize = 4;
+
+/// How long an erasure holds up queries that begin, at most, so that those that read have ended.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
 
 /// How an embedded store is kept.
 #[derive(Clone)]
@@ -223,5 +229,41 @@ impl Store for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         let query = query.clone();
         Box::pin(self.read(move |state| state.counts(&query)))
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.state.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async move {
+            let from = position.and_then(Reached::read).unwrap_or_default();
+            if position.is_none() {
+                // Batches that were made ready before the bar are committed behind this.
+                drop(self.writes.acquire_many(WRITES_MAX as u32).await?);
+            }
+            let quiet = if from.wants_quiet() {
+                let reads = Arc::clone(&self.reads).acquire_many_owned(READS_MAX as u32);
+                match timeout(QUIET_WAIT, reads).await {
+                    Ok(permits) => Some(permits?),
+                    // Queries go on meanwhile.
+                    Err(_late) => {
+                        return Ok(Erased {
+                            next: from.write(),
+                            wait: QUIET_WAIT,
+                            ..Erased::default()
+                        });
+                    }
+                }
+            } else {
+                None
+            };
+            let (state, erasure) = (Arc::clone(&self.state), erasure.clone());
+            Ok(spawn_blocking(move || state.erase(&erasure, &from, quiet)).await??)
+        })
     }
 }

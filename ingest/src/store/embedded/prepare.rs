@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use crate::log::frame::Record;
+use crate::log::frame::{Envelope, Record};
 use crate::sink::{Batch, SeqSet};
 
 use super::block::{BlockWriter, RAW_BYTES_SOFT, ROWS_MAX};
@@ -79,6 +79,8 @@ pub(super) trait Placement {
     fn is_held(&self, seq: u64) -> bool;
     /// Whether a row received then is past retention.
     fn is_expired(&self, received_ms: i64) -> bool;
+    /// Whether a tenant's rows received then are being erased.
+    fn is_barred(&self, tenant: &str, received_at_us: i64) -> bool;
     /// The window of a receive time.
     fn window(&self, received_ms: i64) -> Bounds;
     /// The id of the store, under which ids are hashed.
@@ -109,7 +111,8 @@ pub(super) fn prepare(batch: &Batch, placement: &impl Placement) -> Prepared {
         }
         fresh.push(record.seq);
         let received_ms = record.envelope.received_at_us.div_euclid(1000);
-        if placement.is_expired(received_ms) {
+        let Envelope { tenant, received_at_us, .. } = record.envelope;
+        if placement.is_expired(received_ms) || placement.is_barred(tenant, received_at_us) {
             prepared.expired += 1;
             continue;
         }

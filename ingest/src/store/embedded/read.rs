@@ -154,7 +154,12 @@ impl Reader {
         let table = self.snapshot.get(&window.rows, keys::block(batch, keys::ID_TABLE))?;
         let blocks = table.as_deref().and_then(|table| blocks_of(table, id));
         for number in blocks.ok_or(DatabaseError::Damaged("an id table"))? {
-            let block = self.block(window, &keys::block(batch, number))?;
+            let key = keys::block(batch, number);
+            if !self.snapshot.contains_key(&window.rows, key)? {
+                // It was erased; its batch's table still has it.
+                continue;
+            }
+            let block = self.block(window, &key)?;
             if block.tenant() != tenant {
                 continue;
             }

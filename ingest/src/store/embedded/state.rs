@@ -10,11 +10,13 @@ use uuid::Uuid;
 
 use crate::fs::{Fs, OsFs};
 use crate::sink::{Batch, LogId, SeqSet, Written};
-use crate::store::{Count, CountQuery, Page, PulseQuery, Row};
+use crate::store::bars::Bars;
+use crate::store::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, Row};
 
 use super::codec::LogProgress;
 use super::commit::{Committer, Finishes, Logs};
 use super::database::{Database, DatabaseError};
+use super::erase::{Eraser, Reached};
 use super::prepare::{Bounds, Placement, Prepared, prepare};
 use super::read::Reader;
 use super::{EmbeddedSettings, OpenError, format};
@@ -60,6 +62,7 @@ pub(super) struct State {
     database: RwLock<Option<Database>>,
     committer: Mutex<Committer>,
     logs: Logs,
+    bars: Bars,
     health: Mutex<Health>,
 }
 
@@ -102,6 +105,7 @@ impl State {
             database: RwLock::new(Some(database)),
             committer: Mutex::new(committer),
             logs,
+            bars: Bars::default(),
             health: Mutex::default(),
         })
     }
@@ -137,12 +141,13 @@ impl State {
         }
     }
 
-    fn place<'d>(&self, database: &'d Database, log: Option<LogId>) -> Place<'d> {
+    fn place<'d>(&'d self, database: &'d Database, log: Option<LogId>) -> Place<'d> {
         let held = log.and_then(|log| self.progress(log));
         Place {
             database,
             held: held.map(|known| known.progress.finished).unwrap_or_default(),
             expired_ms: self.expired_ms(),
+            bars: &self.bars,
             window_ms: self.window_ms,
         }
     }
@@ -171,6 +176,28 @@ impl State {
         });
         self.note_fault(&swept);
         swept
+    }
+
+    pub(super) fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.bars.set(tenant, until_us);
+    }
+
+    /// Does a step of an erasure; `quiet` is let go as soon as queries may read again.
+    pub(super) fn erase(
+        &self,
+        erasure: &Erasure,
+        from: &Reached,
+        quiet: impl Sized,
+    ) -> Result<Erased, UseError> {
+        let erased = self.reopen_if_down().and_then(|()| self.check_disk()).and_then(|()| {
+            self.using(|database| {
+                let eraser = Eraser { database, erasure };
+                self.check_room(eraser.bytes_written(from))?;
+                Ok(eraser.step(from, || self.lock_committer(), quiet)?)
+            })
+        });
+        self.note_fault(&erased);
+        erased
     }
 
     pub(super) fn page(&self, query: &PulseQuery) -> Result<Page, UseError> {
@@ -258,7 +285,12 @@ impl State {
 
     /// fjall does not survive a full disk without being opened again, so it is not driven there.
     fn check_disk(&self) -> Result<(), UseError> {
-        let needed = self.settings.free_bytes_min;
+        self.check_room(0)
+    }
+
+    /// The same with room for so many bytes more.
+    fn check_room(&self, more: u64) -> Result<(), UseError> {
+        let needed = self.settings.free_bytes_min.saturating_add(more);
         let free = OsFs.free_bytes(&self.directory).map_err(UseError::Disk)?;
         if free < needed { Err(UseError::DiskFull { free, needed }) } else { Ok(()) }
     }
@@ -277,6 +309,7 @@ struct Place<'d> {
     database: &'d Database,
     held: SeqSet,
     expired_ms: i64,
+    bars: &'d Bars,
     window_ms: i64,
 }
 
@@ -287,6 +320,10 @@ impl Placement for Place<'_> {
 
     fn is_expired(&self, received_ms: i64) -> bool {
         received_ms <= self.expired_ms
+    }
+
+    fn is_barred(&self, tenant: &str, received_at_us: i64) -> bool {
+        self.bars.has(tenant, received_at_us)
     }
 
     fn window(&self, received_ms: i64) -> Bounds {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod embedded;
+mod erase;
 pub(crate) mod fixture;
 mod load;
 pub(crate) mod model;

@@ -83,7 +83,7 @@ impl Pages<'_> {
     }
 
     /// Days and groups that have letters, up to a day; newest day first.
-    async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
+    pub(super) async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
         Ok(self.some_groups(day_ms, (GROUPS_MAX, PagingState::start())).await?.0)
     }
 

@@ -23,6 +23,12 @@ pub(in super::super) struct LetterStatements {
     pub(super) delete: PreparedStatement,
     /// Bound: write time, tenant, day, shard, letter.
     pub(super) delete_parts: PreparedStatement,
+    /// Bound: write time, tenant, day, shard.
+    pub(super) bury: PreparedStatement,
+    /// The same of the bytes of large ones.
+    pub(super) bury_parts: PreparedStatement,
+    /// Bound: write time, tenant.
+    pub(super) bury_days: PreparedStatement,
     /// Bound: tenant, newest day. Gives day and shard, newest day first.
     pub(super) select_days: PreparedStatement,
     /// Bound: tenant, day, shard, time. Gives history and frame of what was before it.
@@ -71,6 +77,16 @@ impl LetterStatements {
                 "DELETE FROM pulse_dead_letter_parts USING TIMESTAMP ? WHERE {PLACE} AND letter = ?"
             ))
             .await?,
+            bury: preparing
+                .write(&format!("DELETE FROM pulse_dead_letters USING TIMESTAMP ? WHERE {PLACE}"))
+                .await?,
+            bury_parts: preparing.write(&format!(
+                "DELETE FROM pulse_dead_letter_parts USING TIMESTAMP ? WHERE {PLACE}"
+            ))
+            .await?,
+            bury_days: preparing
+                .write("DELETE FROM pulse_dead_letter_days USING TIMESTAMP ? WHERE tenant = ?")
+                .await?,
             select_days: preparing.read(
                 "SELECT day, shard FROM pulse_dead_letter_days WHERE tenant = ? AND day <= ?",
             )
