@@ -171,6 +171,33 @@ fn fails(held: &Held, code: &str) -> Settled {
     Settled { place: held.place, origin: Origin::of(&held.letter), fate }
 }
 
+/// All letters of a tenant and, where one is given, a reason, as a replay has them.
+fn slips(letters: &DeadLetters, reason: Option<&str>) -> Vec<Slip> {
+    let wanted = Wanted { letters_max: 1_000, letters_enough: 1_000, bytes_max: 1 << 20 };
+    let filter = Filter { reason: reason.map(str::to_owned), ..Filter::of("a") };
+    letters.forward(&filter, (None, letters.end()), wanted).expect("read").slips
+}
+
+#[test]
+fn a_letter_that_fails_again_while_it_is_on_its_way_is_counted_out_of_its_new_group() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let letters = open(dir.path());
+    letters.append(&[letter(1), letter(2), letter(3)]).expect("kept");
+    let (early, held) = (slips(&letters, None), places(&letters));
+    letters.settle(&[fails(&held[1], "worse")]).expect("noted");
+    let worse = slips(&letters, Some("worse"));
+    assert_eq!(worse.iter().map(|slip| slip.seq).collect::<Vec<_>>(), [2]);
+    assert_eq!((worse[0].later_code(), early[1].later_code()), (Some("worse"), None));
+    let leave = |slip| Settled::of(slip, Fate::Leaves(Leaving::Replayed));
+    letters.settle(&early[..2].iter().map(leave).collect::<Vec<_>>()).expect("noted");
+    for letters in [letters, open(dir.path())] {
+        let groups = letters.groups("a").expect("read");
+        let groups: Vec<_> = groups.iter().map(|group| (&*group.reason, group.count)).collect();
+        assert_eq!(groups, [("bad_value", 1)]);
+        assert_eq!((letters.len(), letters.left("main", main_log()).replayed), (1, 2));
+    }
+}
+
 fn main_log() -> LogId {
     LogId(Uuid::from_u128(1))
 }
@@ -435,6 +462,9 @@ fn letters_of_the_first_version_are_read_moved_and_given_back() {
     held.sort_by_key(|held| held.place);
     assert_eq!(held.iter().map(|held| held.letter.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(held[0].letter.record().expect("a pulse").entry.raw, b"7");
+    let slips = slips(&letters, Some("bad"));
+    assert_eq!(slips.iter().filter_map(Slip::held).collect::<Vec<_>>(), held);
+    assert!(slips.iter().all(|slip| slip.frame_bytes() == letter(7).frame));
     let gone: Vec<_> = held[..3].iter().map(|held| leaves(held, Leaving::Replayed)).collect();
     assert_eq!(letters.settle(&gone).expect("noted"), 3);
     assert_eq!(letters.compact(&|_, _, _| true).expect("looked"), 0, "more may go soon");
