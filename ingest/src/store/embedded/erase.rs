@@ -1,8 +1,8 @@
 //! Erases a tenant's rows: a bounded number of blocks at a time, each with its place in the index
 //! of times and with its share of the counts, in one atomic step. What is left of its ids are
-//! hashes and two bytes of each, which tell nobody anything and go with their window. A block with rows that stay is written
-//! anew without the others. A window that has lost rows is compacted at its end, so that its files
-//! do not hold them any more.
+//! hashes and two bytes of each, which tell nobody anything and go with their window. A block with
+//! rows that stay is written anew without the others. A window that has lost rows is compacted at
+//! its end, so that its files do not hold them any more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
