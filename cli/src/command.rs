@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pulsemesh_runtime::version::Version;
 
-use crate::{NAME, check, completions, counts, letters, query, search, send, tenant, time};
+use crate::{NAME, check, completions, counts, erase, letters, query, search, send, tenant, time};
 
 const VERSION: Version = Version::of_build(env!("CARGO_PKG_VERSION"));
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| VERSION.to_string());
@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Look at dead letters, replay them, or give them up
     #[command(subcommand)]
     Dlq(Box<letters::LettersCommand>),
+    /// Delete all that a tenant has
+    #[command(subcommand)]
+    Erase(erase::EraseCommand),
     /// Edit the file of tenants: tenants and their keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),

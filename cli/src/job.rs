@@ -1,4 +1,4 @@
-//! Jobs of the server, such as replays: shown, and watched until they end.
+//! Jobs of the server, such as replays and erasures: shown, and watched until they end.
 
 use std::thread;
 use std::time::Duration;
@@ -56,7 +56,9 @@ impl Job {
         let numbers: Vec<u64> = numbers.collect();
         bar.set_length(numbers.iter().copied().max().unwrap_or_default());
         bar.set_position(numbers.iter().copied().min().unwrap_or_default());
-        bar.set_message(format!("{} {}", text(&self.0["state"]), text(&self.0["counts"])));
+        let at = progress["stage"].as_str().unwrap_or_default();
+        let (state, counts) = (text(&self.0["state"]), text(&self.0["counts"]));
+        bar.set_message(format!("{state} {at} {counts}"));
     }
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod command;
 mod completions;
 mod counts;
+mod erase;
 mod failure;
 mod job;
 mod letters;
@@ -88,6 +89,7 @@ fn run(cli: Cli, environment: &Environment, out: &mut Output) -> anyhow::Result<
         Command::Search(arguments) => search::run(&client()?, &arguments, out),
         Command::Counts(arguments) => counts::run(&client()?, &arguments, out),
         Command::Dlq(command) => letters::run(&client()?, &command, out),
+        Command::Erase(command) => erase::run(&client()?, &command, out),
         Command::Tenant(command) => tenant::run(&command, out),
         Command::Check(arguments) => check::run((global, environment), &arguments, out),
         Command::Completions(arguments) => Ok(completions::run(&arguments, out)?),

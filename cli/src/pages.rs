@@ -10,7 +10,7 @@ use crate::client::{Call, CallError, Client};
 use crate::target::Target;
 
 /// Rows of one page: the most that the server gives.
-pub(crate) const PAGE_ROWS: u64 = 1_000;
+const PAGE_ROWS: u64 = 1_000;
 
 /// One page, by its members.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::output::{Output, Table, pairs, text};
-use crate::pages::{PAGE_ROWS, Pages, parse};
+use crate::pages::{Pages, parse};
 use crate::target::Target;
 use crate::{EXIT_OK, time};
 
@@ -35,7 +35,7 @@ pub(crate) struct QueryArguments {
     /// Event times before this
     #[arg(long, value_name = "TIME", value_parser = time::point)]
     to: Option<Timestamp>,
-    /// Only of this kind; pages are read until enough are found
+    /// Only of this kind
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Most pulses
@@ -58,21 +58,16 @@ pub(crate) fn run(
     let mut left = if arguments.all { u64::MAX } else { arguments.limit.get() };
     let target = Target::new("/v1/pulses")
         .with("service", &arguments.service)
+        .with_some("kind", arguments.kind.as_ref())
         .with_some("from", arguments.from)
         .with_some("to", arguments.to);
     let mut pages = Pages::new(client, target);
     let mut table = Table::new(COLUMNS);
     loop {
-        let wanted = if arguments.kind.is_some() && left > 0 { PAGE_ROWS } else { left };
-        let Some(page) = pages.next(wanted)? else { return Ok(EXIT_OK) };
+        let Some(page) = pages.next(left)? else { return Ok(EXIT_OK) };
         for row in page.rows("pulses") {
-            let pulse = parse(&row);
-            let wanted = arguments.kind.as_deref().is_none_or(|kind| pulse["kind"] == *kind);
-            if !wanted || left == 0 {
-                continue;
-            }
-            left -= 1;
-            if out.json { out.row(&row)? } else { table.row(cells(&pulse)) }
+            left = left.saturating_sub(1);
+            if out.json { out.row(&row)? } else { table.row(cells(&parse(&row))) }
         }
         table.print(out)?;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -163,11 +163,21 @@ pub struct KindSchema {
     pub required: Option<Vec<String>>,
     /// A JSON Schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    #[schemars(schema_with = "any_object")]
     pub schema: Option<Map<String, Value>>,
     /// What happens to a pulse that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+/// An object of any depth. Beside `additionalProperties`, which a map would have, API servers keep
+/// unknown fields of the first level alone.
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 /// What happens to a pulse that fails its schema.

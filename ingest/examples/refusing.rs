@@ -13,7 +13,9 @@ use pulsemesh_ingest::sink::dead_letter::SharedLetters;
 use pulsemesh_ingest::sink::{
     Batch, LogId, Progress, RowFault, Sink, SinkError, SinkState, Written,
 };
-use pulsemesh_ingest::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use pulsemesh_ingest::store::{
+    Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store,
+};
 use uuid::Uuid;
 
 const FLAG: &str = "--refuse-while";
@@ -106,5 +108,17 @@ impl Store for Refusing {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         self.inner.counts(query)
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.inner.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        self.inner.erase(erasure, position)
     }
 }

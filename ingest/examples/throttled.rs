@@ -10,7 +10,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use pulsemesh_ingest::cli;
 use pulsemesh_ingest::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
-use pulsemesh_ingest::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use pulsemesh_ingest::store::{
+    Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -103,5 +105,17 @@ impl Store for Throttled {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         self.inner.counts(query)
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.inner.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        self.inner.erase(erasure, position)
     }
 }

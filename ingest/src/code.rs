@@ -134,9 +134,18 @@ codes! {
     /// The replay has ended: it can't be paused, resumed or cancelled.
     ReplayEnded = "replay_ended", 409, "The replay has ended";
 
+    /// An erasure was not confirmed with the tenant's name.
+    NotConfirmed = "not_confirmed", 422, "The erasure is not confirmed with the tenant's name";
+    /// The erasure has ended: it can't be cancelled.
+    ErasureEnded = "erasure_ended", 409, "The erasure has ended";
+
     // The request was fine; we can't serve it now.
+    /// As many erasures as there may be have not ended.
+    TooManyErasures = "too_many_erasures", 429, "Too many erasures have not ended";
     /// As many replays as there may be have not ended.
     TooManyReplays = "too_many_replays", 429, "Too many replays have not ended";
+    /// What is kept of erasures could not be written.
+    ErasuresFailed = "erasures_failed", 503, "The erasure could not be kept";
     /// The dead letters could not be read or written.
     DeadLettersFailed = "dead_letters_failed", 503, "The dead letters could not be used";
     /// The tenant holds more than its share of a log that is over half full.

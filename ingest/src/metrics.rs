@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::erasure::metrics::ErasureMetrics;
 use crate::limits::metrics::LimitMetrics;
 use crate::probe::{Probe, ProbeFamily};
 use crate::schema::SchemaMetrics;
@@ -123,6 +124,8 @@ pub struct Metrics {
     pub schemas: SchemaMetrics,
     /// Of files that are read while the process runs.
     pub reloads: ReloadMetrics,
+    /// Of erasures.
+    pub erasures: ErasureMetrics,
 }
 
 impl Metrics {
@@ -131,6 +134,7 @@ impl Metrics {
         let limits = LimitMetrics::register(registry);
         let sharing = SharingMetrics::register(registry);
         let schemas = SchemaMetrics::register(registry);
+        let erasures = ErasureMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("pulsemesh");
         Self {
             http: HttpMetrics::register(registry),
@@ -142,6 +146,7 @@ impl Metrics {
             sharing,
             schemas,
             reloads: ReloadMetrics::register(registry),
+            erasures,
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rust_decimal::Decimal;
-use uuid::Uuid;
+use smallvec::SmallVec;
+use uuid::{Builder, Uuid};
 
 use crate::text::{write_name, write_number, write_string};
 
@@ -26,6 +28,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 pub const EVENT_BYTES_MAX: usize = 512 * 1024;
 /// Deepest nesting of a JSON document.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Namespace, tenant, role and text of a derived id fit.
+const DERIVED_NAME_BYTES: usize = 512;
 /// Most events in one request.
 pub const BATCH_EVENTS_MAX: usize = 10_000;
 /// How far ahead of the receiver's clock an event time may lie, in milliseconds.
@@ -204,13 +208,16 @@ pub fn id_from_key(tenant: &str, key: &str) -> Uuid {
 }
 
 fn derived_id(tenant: &str, role: &str, text: &str) -> Uuid {
-    let mut name = Vec::with_capacity(tenant.len() + role.len() + text.len() + 2);
+    // As `Uuid::new_v5` has it, with a SHA-1 that takes a quarter of the time.
+    let mut name = SmallVec::<[u8; DERIVED_NAME_BYTES]>::from_slice(Uuid::NAMESPACE_OID.as_bytes());
     for part in [tenant, role] {
         name.extend_from_slice(part.as_bytes());
         name.push(0);
     }
     name.extend_from_slice(text.as_bytes());
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &name);
+    let start = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    Builder::from_sha1_bytes(start).into_uuid()
 }
 
 #[cfg(test)]
@@ -224,5 +231,14 @@ mod tests {
         assert_eq!(id_from_text("a", &uuid.to_uppercase()).to_string(), uuid);
         assert_ne!(id_from_text("a", "order-1"), id_from_text("b", "order-1"));
         assert_ne!(id_from_text("a", "order-1"), id_from_key("a", "order-1"));
+    }
+
+    #[test]
+    fn derived_ids_are_those_of_version_5() {
+        for (tenant, text) in [("a", "order-1"), ("", ""), ("tenant", &*"x".repeat(600))] {
+            let name = format!("{tenant}\0key\0{text}");
+            let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+            assert_eq!(id_from_key(tenant, text), id);
+        }
     }
 }

@@ -22,6 +22,21 @@ pub enum Action<'p> {
     Health,
     /// Something with dead letters or their replays.
     Letters(LetterAction<'p>),
+    /// Something with erasures.
+    Erasures(ErasureAction<'p>),
+}
+
+/// What is asked of erasures; ids are a segment of the path as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasureAction<'p> {
+    /// A tenant's erasures.
+    List,
+    /// An erasure begins.
+    Create,
+    /// One erasure.
+    Show(&'p str),
+    /// An erasure ends.
+    Cancel(&'p str),
 }
 
 /// What is asked of dead letters; ids are a segment of the path as it was sent.
@@ -65,7 +80,8 @@ impl Action<'_> {
             Self::Submit(_) => Permission::Write,
             Self::Pulses | Self::Pulse(_) | Self::Search | Self::Counts => Permission::Read,
             Self::Letters(action) if action.reads() => Permission::Read,
-            Self::Letters(_) => Permission::Admin,
+            Self::Erasures(ErasureAction::List | ErasureAction::Show(_)) => Permission::Read,
+            Self::Letters(_) | Self::Erasures(_) => Permission::Admin,
             Self::Metrics => Permission::Process,
             Self::Health => return None,
         })
@@ -108,13 +124,19 @@ pub enum Endpoint {
     ReplayById,
     /// `POST /v1/replays/{id}/pause`, `resume`, `cancel`
     ReplayStep,
+    /// `GET`, `POST /v1/erasures`
+    Erasures,
+    /// `GET /v1/erasures/{id}`
+    ErasureById,
+    /// `POST /v1/erasures/{id}/cancel`
+    ErasureCancel,
     /// Every path that is not in the table.
     Other,
 }
 
 impl Endpoint {
     /// Every row, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Pulse,
         Self::Ingest,
         Self::Events,
@@ -131,6 +153,9 @@ impl Endpoint {
         Self::Replays,
         Self::ReplayById,
         Self::ReplayStep,
+        Self::Erasures,
+        Self::ErasureById,
+        Self::ErasureCancel,
         Self::Other,
     ];
 
@@ -153,6 +178,9 @@ impl Endpoint {
             Self::Replays => "/v1/replays",
             Self::ReplayById => "/v1/replays/{id}",
             Self::ReplayStep => "/v1/replays/{id}/{step}",
+            Self::Erasures => "/v1/erasures",
+            Self::ErasureById => "/v1/erasures/{id}",
+            Self::ErasureCancel => "/v1/erasures/{id}/cancel",
             Self::Other => "other",
         }
     }
@@ -230,7 +258,7 @@ fn resource(path: &str) -> Option<Resource<'_>> {
             if let Some(id) = path.strip_prefix("pulses/") {
                 return Some(Resource::get(Endpoint::PulseById, Action::Pulse(segment(id)?)));
             }
-            return letters(path);
+            return letters(path).or_else(|| erasures(path));
         }
     })
 }
@@ -274,6 +302,25 @@ fn letters(path: &str) -> Option<Resource<'_>> {
     })
 }
 
+/// The paths of erasures, behind `/v1/`.
+fn erasures(path: &str) -> Option<Resource<'_>> {
+    let get = |endpoint, action| Resource::get(endpoint, Action::Erasures(action));
+    let Some(rest) = path.strip_prefix("erasures/") else {
+        return (path == "erasures").then(|| Resource {
+            post: Some(Action::Erasures(ErasureAction::Create)),
+            ..get(Endpoint::Erasures, ErasureAction::List)
+        });
+    };
+    match rest.split_once('/') {
+        None => Some(get(Endpoint::ErasureById, ErasureAction::Show(segment(rest)?))),
+        Some((id, "cancel")) => {
+            let action = Action::Erasures(ErasureAction::Cancel(segment(id)?));
+            Some(Resource::post(Endpoint::ErasureCancel, action))
+        }
+        Some(_) => None,
+    }
+}
+
 /// One segment of a path, which is not empty.
 fn segment(rest: &str) -> Option<&str> {
     (!rest.is_empty() && !rest.contains('/')).then_some(rest)
@@ -285,6 +332,10 @@ mod tests {
 
     const fn of(action: LetterAction<'_>) -> Result<Action<'_>, Miss> {
         Ok(Action::Letters(action))
+    }
+
+    const fn erasing(action: ErasureAction<'_>) -> Result<Action<'_>, Miss> {
+        Ok(Action::Erasures(action))
     }
 
     /// The golden table: method, path, row, outcome.
@@ -332,6 +383,20 @@ mod tests {
         ("POST", "/v1/dead-letters/x/y", Endpoint::Other, Err(Miss::NotFound)),
         ("POST", "/v1/replays//cancel", Endpoint::Other, Err(Miss::NotFound)),
         ("POST", "/v1/replays/x/stop", Endpoint::Other, Err(Miss::NotFound)),
+        ("GET", "/v1/erasures", Endpoint::Erasures, erasing(ErasureAction::List)),
+        ("POST", "/v1/erasures", Endpoint::Erasures, erasing(ErasureAction::Create)),
+        ("GET", "/v1/erasures/x", Endpoint::ErasureById, erasing(ErasureAction::Show("x"))),
+        (
+            "POST",
+            "/v1/erasures/x/cancel",
+            Endpoint::ErasureCancel,
+            erasing(ErasureAction::Cancel("x")),
+        ),
+        ("DELETE", "/v1/erasures/x", Endpoint::ErasureById, Err(Miss::Method("GET, HEAD"))),
+        ("POST", "/v1/erasures/x/pause", Endpoint::Other, Err(Miss::NotFound)),
+        ("POST", "/v1/erasures//cancel", Endpoint::Other, Err(Miss::NotFound)),
+        ("GET", "/v1/erasures/", Endpoint::Other, Err(Miss::NotFound)),
+        ("GET", "/v1/erasuresx", Endpoint::Other, Err(Miss::NotFound)),
         ("GET", "/pulse", Endpoint::Pulse, Err(Miss::Method("POST"))),
         ("OPTIONS", "/events", Endpoint::Events, Err(Miss::Method("POST"))),
         ("post", "/pulse", Endpoint::Pulse, Err(Miss::Method("POST"))),
@@ -362,6 +427,16 @@ mod tests {
             let looks = matches!(*method, "GET" | "HEAD");
             let wanted = if looks { Permission::Read } else { Permission::Admin };
             assert_eq!((needs, letters.reads()), (Some(wanted), looks), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_read_sees_erasures_and_an_admin_alone_begins_and_ends_them() {
+        for (method, path, _, action) in TABLE {
+            let Ok(action @ Action::Erasures(_)) = action else { continue };
+            let looks = matches!(*method, "GET" | "HEAD");
+            let wanted = if looks { Permission::Read } else { Permission::Admin };
+            assert_eq!(action.needs(), Some(wanted), "{method} {path}");
         }
     }
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::code::{Code, Reject};
+use crate::erasure::Erasures;
 use crate::log::frame::Trace;
 use crate::pulse::Shape;
 use crate::sink::drain::Whereabouts;
@@ -160,4 +161,9 @@ pub trait Intake: Send + Sync + 'static {
 
     /// What is done with dead letters.
     fn replays(&self) -> Option<Replays>;
+
+    /// What erases a tenant's data.
+    fn erasures(&self) -> Option<Erasures> {
+        None
+    }
 }

@@ -18,6 +18,7 @@ pub mod load;
 pub mod openapi;
 pub mod processor;
 pub mod redis;
+pub mod request;
 pub mod rows;
 pub mod samples;
 pub mod server;

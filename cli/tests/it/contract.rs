@@ -1,8 +1,8 @@
 //! `search` against a responder that gives answers which a server would take long to come to. It
 //! knows nothing of the server: whether both keep to it, tests of the real one show.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -19,7 +19,8 @@ fn responder(answers: Vec<(u16, Value)>) -> Result<(String, Receiver<(String, St
     let serve = move || {
         for ((status, body), stream) in answers.into_iter().zip(listener.incoming()) {
             let Ok(mut stream) = stream else { return };
-            let Some(request) = request(&mut stream) else { return };
+            let Some((head, sent)) = xtask::request::read(&mut stream) else { return };
+            let request = (head.lines().next().unwrap_or_default().to_owned(), sent);
             let body = body.to_string();
             let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
             let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
@@ -29,21 +30,6 @@ fn responder(answers: Vec<(u16, Value)>) -> Result<(String, Receiver<(String, St
     };
     thread::Builder::new().name("responder".into()).spawn(serve)?;
     Ok((url, asked))
-}
-
-fn request(stream: &mut TcpStream) -> Option<(String, String)> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&buffer[..read]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if body.len() >= length.map_or(Some(0), |length| length.parse().ok())? {
-            return Some((head.lines().next()?.to_owned(), body.to_owned()));
-        }
-    }
 }
 
 fn pulse(id: &str) -> Value {

@@ -17,6 +17,8 @@ const COMMANDS: &[&[&str]] = &[
     &["dlq"],
     &["dlq", "list"],
     &["dlq", "replay"],
+    &["erase"],
+    &["erase", "start"],
     &["tenant"],
     &["tenant", "create"],
     &["tenant", "rotate"],

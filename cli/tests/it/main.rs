@@ -3,6 +3,7 @@
 mod check;
 mod contract;
 mod counts;
+mod erase;
 mod help;
 mod letters;
 mod query;

@@ -84,3 +84,23 @@ fn the_definition_has_columns_a_scale_and_a_short_name() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+/// API servers cut what lies deeper where a definition says both.
+#[test]
+fn what_may_have_any_fields_says_nothing_of_others_beside() {
+    fn check(node: &serde_json::Value, free: &mut usize) {
+        if node.get("x-kubernetes-preserve-unknown-fields").is_some() {
+            *free += 1;
+            assert!(node.get("additionalProperties").is_none(), "{node}");
+        }
+        for inner in node.as_object().into_iter().flat_map(serde_json::Map::values) {
+            check(inner, free);
+        }
+        node.as_array().into_iter().flatten().for_each(|inner| check(inner, free));
+    }
+    let mut free = 0;
+    for (_, text) in definitions().expect("definitions") {
+        check(&serde_saphyr::from_str(&text).expect("YAML"), &mut free);
+    }
+    assert!(free > 0, "a tenant's JSON Schema");
+}

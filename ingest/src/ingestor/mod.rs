@@ -1,6 +1,7 @@
 //! The ingestor: the path of a pulse from a request's body to its receipt, and the parts that
 //! the path runs through. Knows neither HTTP nor settings files.
 
+mod at_once;
 mod builder;
 mod check;
 mod enrich;
@@ -27,11 +28,12 @@ use uuid::Uuid;
 use crate::admission::Levels;
 use crate::clock::Clock;
 use crate::code::Code;
+use crate::erasure::Erasures;
 use crate::limits::Limiter;
 use crate::log::{AppendError, DataDirLock, Log, courier};
 use crate::metrics::{CodeLabels, Metrics};
 use crate::pulse::{Pulse, Shape};
-use crate::reservation::Reservations;
+use crate::reservation::{Reservations, Reserved};
 use crate::retention::{ClassNumber, RetentionClasses};
 use crate::sharing;
 use crate::sink::Sink;
@@ -42,6 +44,7 @@ use crate::store::Store;
 use crate::submission::{Ack, EventError, Format, Intake, Receipt, Refusal, Submission};
 use crate::tenant::Tenant;
 
+use at_once::First;
 use judge::{Judged, Named, Rules, judge};
 use named::{Logged, Sofar};
 
@@ -75,6 +78,8 @@ struct Parts {
     log_budget_bytes: u64,
     buffer: Arc<MemoryBuffer>,
     drains: Drains,
+    /// `None`: there is no store to erase from.
+    erasures: Option<Erasures>,
     reservations: Reservations,
     /// `None`: no other process knows of ids and keys.
     sharing: Option<Arc<sharing::Link>>,
@@ -252,8 +257,13 @@ impl Ingestor {
     pub async fn close(&self) -> Result<(), CloseError> {
         let parts = &*self.parts;
         parts.closing.store(true, Ordering::Release);
-        // First the drains, which note in the log what they have finished.
-        parts.drains.stop(Instant::now() + CLOSE_TIMEOUT).await;
+        // First erasures, then the drains that these use, which note in the log what they have
+        // finished.
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        if let Some(erasures) = &parts.erasures {
+            erasures.stop(deadline).await;
+        }
+        parts.drains.stop(deadline).await;
         for sink in &parts.sinks {
             match tokio::time::timeout(SINK_CLOSE_TIMEOUT, sink.close()).await {
                 Ok(Ok(())) => {}
@@ -316,14 +326,15 @@ impl Parts {
     async fn go_on(
         &self,
         (rules, submission): (Rules<'_>, &Submission<'_>),
-        named: Vec<Named>,
+        (named, reserved): (Vec<Named>, Option<Reserved>),
         logged: Option<Logged>,
         receipt: Receipt,
     ) -> Result<Receipt, Refusal> {
         let logged = logged.into_iter().collect();
         let mut sofar = Sofar { receipt, logged, repeats: Vec::new() };
         if !named.is_empty() {
-            self.submit_named(rules, submission, named, &mut sofar).await?;
+            let request = (rules, submission);
+            self.submit_named(request, named, reserved, &mut sofar).await?;
         }
         if sofar.receipt.ack == Ack::Stored {
             self.stored(&submission.tenant.name, &mut sofar).await?;
@@ -379,6 +390,7 @@ impl Intake for Ingestor {
             Some(placed) => parts.placed(placed).await?,
             None => None,
         };
+        let first = parts.log_at_once(rules, &submission, level, &judged)?;
         let mut receipt = Receipt {
             ack: level,
             accepted: judged.framed as usize,
@@ -387,11 +399,21 @@ impl Intake for Ingestor {
             ids: judged.ids,
             single: judged.single,
         };
-        if !judged.named.is_empty() || level == Ack::Stored {
-            let indexes = || unnamed(judged.events, &receipt.errors, &judged.named);
-            let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
-            let rest = parts.go_on((rules, &submission), judged.named, logged, receipt);
-            receipt = Box::pin(rest).await?;
+        match first {
+            First::Logging(logging) => {
+                logging.logged().await?;
+                receipt.accepted += judged.named.len();
+            }
+            First::Nothing if judged.named.is_empty() && level != Ack::Stored => {}
+            first => {
+                let indexes = || unnamed(judged.events, &receipt.errors, &judged.named);
+                let logged = numbers.map(|numbers| Logged { numbers, indexes: indexes() });
+                let reserved =
+                    if let First::Asked(reserved) = first { Some(reserved) } else { None };
+                let named = (judged.named, reserved);
+                let rest = parts.go_on((rules, &submission), named, logged, receipt);
+                receipt = Box::pin(rest).await?;
+            }
         }
         parts.count(&receipt);
         Ok(receipt)
@@ -417,6 +439,10 @@ impl Intake for Ingestor {
 
     fn replays(&self) -> Option<Replays> {
         Some(self.parts.drains.replays().clone())
+    }
+
+    fn erasures(&self) -> Option<Erasures> {
+        self.parts.erasures.clone()
     }
 }
 

@@ -73,28 +73,28 @@ pub(super) struct Sorted {
 }
 
 impl Parts {
-    /// Takes the named events of a request. Refuses as a whole only where nothing else of the
-    /// request was accepted.
+    /// Takes the named events of a request, which may have asked for their keys already. Refuses
+    /// as a whole only where nothing else of the request was accepted.
     pub(super) async fn submit_named(
         &self,
-        rules: Rules<'_>,
-        submission: &Submission<'_>,
+        request: (Rules<'_>, &Submission<'_>),
         mut named: Vec<Named>,
+        mut asked: Option<Reserved>,
         sofar: &mut Sofar,
     ) -> Result<(), Refusal> {
         let deadline = Instant::now() + IN_FLIGHT_WAIT;
         let mut pause = Pause::new();
-        let tenant = &*submission.tenant.name;
+        let tenant = &*request.1.tenant.name;
         loop {
-            let wanted: Vec<_> = named.iter().map(|event| self.wanted(tenant, event)).collect();
-            let reserved = self.reservations.reserve(&wanted).settled().await;
+            let wanted = self.all_wanted(tenant, &named);
+            let reserved = asked.take().unwrap_or_else(|| self.reservations.reserve(&wanted));
+            let reserved = reserved.settled().await;
             let may_wait = Instant::now() < deadline;
             let mut sorted = sort(&reserved, &named, may_wait, sofar);
             let sorting = (&mut sorted, may_wait);
             let claimed =
                 self.share((tenant, &mut named), (&reserved, &wanted), sorting, sofar).await;
             let held = Held::new(reserved, claimed);
-            let request = (rules, submission);
             let failed = self.log_named(request, (&named, &sorted.fresh), held, sofar).await?;
             for event in sorted.same.iter().filter_map(|at| named.get(*at)) {
                 match &failed {
@@ -125,7 +125,7 @@ impl Parts {
         tokio::task::yield_now().await;
     }
 
-    fn wanted(&self, tenant: &str, event: &Named) -> Wanted {
+    pub(super) fn wanted(&self, tenant: &str, event: &Named) -> Wanted {
         let (keys, fixed) = (self.reservations.keys(), event.fixed);
         let key = event.names.key.as_deref();
         let wanted = keys.wanted(tenant, event.names.own_id, key, fixed);
@@ -198,7 +198,7 @@ impl Parts {
         Ok(Some(Numbers { source: Source::Log, first_seq, pulses }))
     }
 
-    fn finish_later(&self, mut append: Append, held: Held) {
+    pub(super) fn finish_later(&self, mut append: Append, held: Held) {
         // Ends with the group's sync, which the log answers in any case, if only by closing.
         self.background.finish(async move {
             match append.logged().await {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::admission::Levels;
+use crate::erasure::{Erasures, Remembered};
 use crate::fs::{Fs, OsFs};
 use crate::log::frame::Frame;
 use crate::log::{DataDirLock, LockError, Log, LogSettings, OpenError};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The drains can't be started.
     #[error("start the drains failed")]
     Drains(#[source] drain::StartError),
+    /// What is kept of erasures can't be read.
+    #[error("open the erasures failed")]
+    Erasures(#[source] anyhow::Error),
     /// The disk or a thread failed.
     #[error("{action} failed")]
     Io {
@@ -90,7 +94,9 @@ impl Ingestor {
         let buffer =
             Arc::new(MemoryBuffer::new(builder.buffer_pulses as u64, builder.buffer_bytes as u64));
         builder.metrics.held.buffer_capacity.set(builder.buffer_pulses as i64);
+        let erasing = open_erasures(&builder, &fs)?;
         let drains = start_drains(&builder, (&log, &buffer), &reservations, fs, &background)?;
+        let erasures = start_erasures(&builder, erasing, &drains, &background);
         background.maintain(builder.sinks.iter().map(|sink| Arc::clone(&sink.sink)));
         let accepted = [Ack::Memory, Ack::Durable, Ack::Stored].map(|level| {
             let label = AckLabels { ack: level.as_str() };
@@ -103,6 +109,7 @@ impl Ingestor {
             log_budget_bytes: builder.log.budget_bytes,
             buffer,
             drains,
+            erasures,
             reservations,
             sharing,
             store: builder.store,
@@ -217,6 +224,32 @@ fn start_sharing(
     let (link, worker) = sharing::start(std::mem::take(&mut builder.shared), settings)?;
     background.keep(worker.run());
     Some(link)
+}
+
+/// Reads what erasures there are, and has the store take nothing that they are about, before
+/// anything is written to it.
+fn open_erasures(
+    builder: &IngestorBuilder,
+    fs: &Arc<dyn Fs>,
+) -> Result<Option<Remembered>, StartError> {
+    let Some(store) = &builder.store else { return Ok(None) };
+    let opened = Remembered::open(Arc::clone(fs), &builder.data_dir);
+    let remembered = opened.map_err(|error| StartError::Erasures(error.into()))?;
+    remembered.bar(&**store);
+    Ok(Some(remembered))
+}
+
+fn start_erasures(
+    builder: &IngestorBuilder,
+    remembered: Option<Remembered>,
+    drains: &Drains,
+    background: &Background,
+) -> Option<Erasures> {
+    let (store, clock) = (Arc::clone(builder.store.as_ref()?), Arc::clone(&builder.clock));
+    let metrics = builder.metrics.erasures.clone();
+    let erasures = Erasures::new(remembered?, store, drains, clock, metrics);
+    erasures.start(background.handle());
+    Some(erasures)
 }
 
 fn start_drains(

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::admission::rate::Ticks;
-use crate::sink::drain::backoff::{Backoff, RetrySettings};
+use crate::reconnect::Reconnect;
 
 use super::Limiter;
 use super::connection::{Connection, RedisFault, RedisSettings};
@@ -22,12 +22,6 @@ use super::script::Loan;
 const LOANS_MAX: usize = 128;
 /// Between two looks at a Redis that nobody has a question for.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon and how seldom a Redis that is gone is tried.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(2);
-/// A connection that lasted so long was a good one: its end is the first failure of an outage.
-const STEADY: Duration = Duration::from_secs(5);
-
 /// Keeps the limits of this process shared, for as long as it runs.
 #[derive(Debug)]
 pub struct Lender {
@@ -55,15 +49,9 @@ impl Lender {
 
     /// Runs until it is dropped.
     pub async fn run(mut self) {
-        let waits = RetrySettings {
-            wait_first: RETRY_FIRST,
-            wait_max: RETRY_MAX,
-            ..RetrySettings::default()
-        };
-        let backoff = Backoff::new(&waits);
+        let reconnect = Reconnect::new();
         loop {
-            let mut round = backoff.wait().await;
-            let begun = Instant::now();
+            let attempt = reconnect.attempt().await;
             let fault = match Connection::open(&self.redis).await {
                 Ok(connection) => {
                     self.begin();
@@ -76,12 +64,7 @@ impl Lender {
                     fault
                 }
             };
-            if begun.elapsed() >= STEADY {
-                backoff.succeeded();
-                round = backoff.wait().await;
-            }
-            // Once for each outage: what follows is the same.
-            if backoff.failed(round) == 1 {
+            if reconnect.has_failed_first(attempt).await {
                 let error = anyhow::Error::new(fault);
                 warn!(error = format!("{error:#}"), "limits are not shared: Redis can't be asked");
             }

@@ -15,29 +15,33 @@ pub const PAGE_BYTES_SOFT: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct PageWriter {
     out: Vec<u8>,
+    kind: Option<String>,
+    rows_max: usize,
     last: Option<Position>,
     rows: usize,
 }
 
-impl Default for PageWriter {
-    fn default() -> Self {
-        Self { out: b"{\"pulses\":[".to_vec(), last: None, rows: 0 }
-    }
-}
-
 impl PageWriter {
-    /// Adds rows until the page is full; whether all of them found room.
+    /// A page of so many rows, only of this kind.
+    pub fn new(kind: Option<String>, rows_max: usize) -> Self {
+        Self { out: b"{\"pulses\":[".to_vec(), kind, rows_max, last: None, rows: 0 }
+    }
+
+    /// Adds those rows that are wanted until the page is full; whether all were looked at.
     pub fn push(&mut self, rows: &[Row]) -> bool {
         for row in rows {
-            if self.out.len() >= PAGE_BYTES_SOFT {
+            if self.out.len() >= PAGE_BYTES_SOFT || self.rows == self.rows_max {
                 return false;
+            }
+            self.last = Some(Position { event_time_ms: row.event_time_ms, id: row.id });
+            if self.kind.as_ref().is_some_and(|kind| *kind != row.kind) {
+                continue;
             }
             if self.rows > 0 {
                 self.out.push(b',');
             }
             row.write_json(&mut self.out);
             self.rows += 1;
-            self.last = Some(Position { event_time_ms: row.event_time_ms, id: row.id });
         }
         true
     }
@@ -47,7 +51,7 @@ impl PageWriter {
         self.rows
     }
 
-    /// The place of the last row.
+    /// The place of the last row that was looked at.
     pub fn last(&self) -> Option<Position> {
         self.last
     }

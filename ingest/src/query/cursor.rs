@@ -14,9 +14,14 @@ const TEXT_BYTES: usize = BYTES / 3 * 4;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// What tells queries apart: everything but the limit, which may change from page to page.
-pub fn mark(tenant: &str, service: &str, from_ms: Option<i64>, to_ms: Option<i64>) -> u64 {
+pub fn mark(
+    tenant: &str,
+    service: &str,
+    kind: Option<&str>,
+    (from_ms, to_ms): (Option<i64>, Option<i64>),
+) -> u64 {
     let mut hash = Xxh3::new();
-    for text in [tenant, service] {
+    for text in [tenant, service].into_iter().chain(kind) {
         hash.update(&(text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     }
@@ -91,11 +96,12 @@ mod tests {
     #[test]
     fn queries_that_differ_have_different_marks() {
         let marks = [
-            mark("t", "s", None, None),
-            mark("t", "s", Some(0), None),
-            mark("t", "s", None, Some(0)),
-            mark("ts", "", None, None),
-            mark("t", "z", None, None),
+            mark("t", "s", None, (None, None)),
+            mark("t", "s", None, (Some(0), None)),
+            mark("t", "s", None, (None, Some(0))),
+            mark("ts", "", None, (None, None)),
+            mark("t", "z", None, (None, None)),
+            mark("t", "s", Some("k"), (None, None)),
         ];
         for (place, one) in marks.iter().enumerate() {
             assert!(marks[place + 1..].iter().all(|other| other != one));

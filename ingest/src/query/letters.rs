@@ -1,7 +1,5 @@
 //! What is asked of dead letters and their replays, and the JSON of what is answered.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +7,7 @@ use uuid::Uuid;
 
 use crate::code::{Code, Reject};
 use crate::pulse::NAME_BYTES_MAX;
-use crate::sink::dead_letter::{Filter, Held, LetterPlace, SharedPlace};
+use crate::sink::dead_letter::{Filter, LetterPlace, SharedPlace};
 use crate::sink::replay::{Behind, Listing, Order, Replay, Shown, ShownGroup};
 
 use super::parameters::{Parameters, decode, invalid, time_ms};
@@ -188,11 +186,8 @@ pub fn page_json(asked: &Letters, page: &Listing) -> Vec<u8> {
 }
 
 /// Letters as a page has them.
-pub(super) fn values(letters: &[Held]) -> Vec<Value> {
-    let value = |held: &Held| {
-        let shown = Shown { id: held.id(), letter: Arc::clone(&held.letter) };
-        serde_json::to_value(LetterJson::new(&shown, false)).unwrap_or_default()
-    };
+pub(super) fn values(letters: &[Shown]) -> Vec<Value> {
+    let value = |shown| serde_json::to_value(LetterJson::new(shown, false)).unwrap_or_default();
     letters.iter().map(value).collect()
 }
 
@@ -260,7 +255,7 @@ fn text(id: Uuid) -> String {
     id.to_string()
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     // Nothing here has a key that is no text, which alone can fail.
     serde_json::to_vec(value).unwrap_or_default()
 }

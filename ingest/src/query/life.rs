@@ -3,9 +3,8 @@
 
 use serde::Serialize;
 
-use crate::sink::dead_letter::Held;
 use crate::sink::drain::Underway;
-use crate::sink::replay::Replayed;
+use crate::sink::replay::{Replayed, Shown};
 use crate::store::{Row, SINK_NAME};
 
 use super::letters::time_us;
@@ -40,7 +39,7 @@ pub struct Known {
     /// Where it is on its way.
     pub underway: Option<Underway>,
     /// Its dead letters.
-    pub letters: Vec<Held>,
+    pub letters: Vec<Shown>,
     /// Its letters that were replayed lately.
     pub replayed: Vec<Replayed>,
 }
@@ -66,7 +65,7 @@ impl Known {
 
     fn is_logged(&self) -> bool {
         self.underway.as_ref().is_some_and(|underway| underway.is_logged)
-            || self.letters.iter().any(|held| !held.letter.in_memory)
+            || self.letters.iter().any(|shown| !shown.letter.in_memory)
     }
 
     fn at_sinks(&self) -> Vec<Step> {
@@ -85,7 +84,7 @@ impl Known {
                 (false, true) if is_store => return None,
                 (false, true) => "stored",
             };
-            let buried = self.letters.iter().any(|held| held.letter.sink == sink);
+            let buried = self.letters.iter().any(|shown| shown.letter.sink == sink);
             let sink = Some(sink);
             (step == "stored" && is_store || !buried).then(|| Step {
                 step,
@@ -97,8 +96,7 @@ impl Known {
     }
 }
 
-fn dead_lettered(held: &Held) -> Step {
-    let letter = &held.letter;
+fn dead_lettered(Shown { id, letter }: &Shown) -> Step {
     Step {
         step: "dead_lettered",
         at: Some(time_us(letter.first_at_us)),
@@ -106,7 +104,7 @@ fn dead_lettered(held: &Held) -> Step {
         reason: Some(letter.code.clone()),
         error: Some(letter.message.clone()),
         attempts: Some(letter.attempts),
-        letter: Some(held.id().to_string()),
+        letter: Some(id.to_string()),
         edited_from: None,
     }
 }

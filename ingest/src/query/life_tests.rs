@@ -6,9 +6,9 @@ use super::life::{EDITED_FROM, Known};
 use crate::log::frame::{Entry, Envelope, Record};
 use crate::pulse::Shape;
 use crate::sink::LogId;
-use crate::sink::dead_letter::{Held, Letter, LetterPlace};
+use crate::sink::dead_letter::Letter;
 use crate::sink::drain::Underway;
-use crate::sink::replay::Replayed;
+use crate::sink::replay::{Replayed, Shown};
 use crate::store::Row;
 
 fn record() -> Record<'static> {
@@ -28,7 +28,7 @@ fn record() -> Record<'static> {
     Record { seq: 1, envelope, entry }
 }
 
-fn letter(sink: &str, in_memory: bool) -> Held {
+fn letter(sink: &str, in_memory: bool) -> Shown {
     let letter = Letter {
         tenant: "t".into(),
         sink: sink.into(),
@@ -44,7 +44,7 @@ fn letter(sink: &str, in_memory: bool) -> Held {
         history: Vec::new(),
         frame: Letter::frame_of(&record()),
     };
-    Held { place: LetterPlace { segment: 0, offset: 8 }, letter: letter.into() }
+    Shown { id: Uuid::nil(), letter: letter.into() }
 }
 
 fn underway(is_logged: bool, sinks: &[(&str, bool)]) -> Option<Underway> {

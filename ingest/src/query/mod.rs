@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod counts;
 pub mod cursor;
+pub mod erasures;
 pub mod letters;
 pub mod life;
 #[cfg(test)]
@@ -57,16 +58,27 @@ pub fn none(query: Option<&str>) -> Result<(), Reject> {
 /// What `GET /v1/pulses` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pulses {
-    /// Rows of a service, and the mark that the next page's cursor must carry.
-    Page(PulseQuery, u64),
+    /// Rows of a service.
+    Page(Page),
     /// The one pulse that was accepted under an idempotency key.
     Key(String),
 }
 
-/// Reads `?service=&from=&to=&limit=&cursor=`, or `?idempotency_key=` alone. Without `from` it
-/// begins with the oldest row, without `to` it ends with the newest.
+/// A page of a service's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Which rows are looked at; its limit is how many are wanted.
+    pub query: PulseQuery,
+    /// Only these of them.
+    pub kind: Option<String>,
+    /// What the next page's cursor must carry.
+    pub mark: u64,
+}
+
+/// Reads `?service=&kind=&from=&to=&limit=&cursor=`, or `?idempotency_key=` alone. Without `from`
+/// it begins with the oldest row, without `to` it ends with the newest.
 pub fn pulses(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Pulses, Reject> {
-    let names = ["service", "from", "to", "limit", "cursor", "idempotency_key"];
+    let names = ["service", "kind", "from", "to", "limit", "cursor", "idempotency_key"];
     let mut parameters = Parameters::parse(query.unwrap_or_default(), names)?;
     if let Some(key) = parameters.take("idempotency_key") {
         parameters.refuse_rest("can't be given together with idempotency_key")?;
@@ -74,9 +86,11 @@ pub fn pulses(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Pulses, 
     }
     let service = parameters.take("service").ok_or_else(|| invalid("service", "is required"))?;
     let service = bounded("service", service.into(), NAME_BYTES_MAX)?;
+    let kind = parameters.take("kind");
+    let kind = kind.map(|kind| bounded("kind", kind.into(), NAME_BYTES_MAX)).transpose()?;
     let from = parameters.time("from")?;
     let to = parameters.time("to")?;
-    let mark = cursor::mark(tenant, &service, from, to);
+    let mark = cursor::mark(tenant, &service, kind.as_deref(), (from, to));
     let after = match parameters.take("cursor") {
         None => None,
         Some(text) => Some(
@@ -91,7 +105,8 @@ pub fn pulses(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Pulses, 
         return Err(invalid("from", "is after the end of the range"));
     }
     let tenant = tenant.to_owned();
-    Ok(Pulses::Page(PulseQuery { tenant, service, from_ms, to_ms, limit, after }, mark))
+    let query = PulseQuery { tenant, service, from_ms, to_ms, limit, after };
+    Ok(Pulses::Page(Page { query, kind, mark }))
 }
 
 fn limit(text: Option<&str>) -> Result<usize, Reject> {

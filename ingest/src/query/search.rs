@@ -5,8 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::code::Reject;
 use crate::pulse::{EVENT_TIME_AHEAD_MS_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
-use crate::sink::dead_letter::{Held, LetterPlace};
-use crate::sink::replay::Behind;
+use crate::sink::replay::{Behind, Shown};
 use crate::store::{Position, PulseQuery, Row};
 
 use super::life::Step;
@@ -28,7 +27,7 @@ pub struct One {
     /// The name.
     pub name: Name,
     /// Behind which letter its letters are looked for.
-    pub after: Option<LetterPlace>,
+    pub after: Option<Behind>,
     mark: u64,
 }
 
@@ -54,8 +53,8 @@ pub struct Recent {
 
 impl One {
     /// The cursor with which the search goes on behind a letter.
-    pub fn cursor(&self, place: LetterPlace) -> String {
-        letters::write_cursor(&Behind::Here(place), self.mark)
+    pub fn cursor(&self, behind: &Behind) -> String {
+        letters::write_cursor(behind, self.mark)
     }
 }
 
@@ -100,10 +99,7 @@ pub fn parse(tenant: &str, query: Option<&str>, now_ms: i64) -> Result<Search, R
         let mark = mark(&[Some(tenant), Some(parameter), Some(&text)]);
         let after = match parameters.take("cursor") {
             None => None,
-            Some(text) => match letters::read_cursor(&text, mark) {
-                Some(Behind::Here(place)) => Some(place),
-                _ => return Err(foreign()),
-            },
+            Some(text) => Some(letters::read_cursor(&text, mark).ok_or_else(foreign)?),
         };
         parameters.refuse_rest(&format!("can't be given together with {parameter}"))?;
         return Ok(Search::One(One { name: name(text), after, mark }));
@@ -204,9 +200,9 @@ impl Writer {
     }
 
     /// Ends the answer. `complete`: nothing was left out but what `next` leads to in a full page.
-    pub fn finish(mut self, held: &[Held], next: Option<String>, complete: bool) -> Vec<u8> {
+    pub fn finish(mut self, shown: &[Shown], next: Option<String>, complete: bool) -> Vec<u8> {
         let rest = [
-            (",\"letters\":", Value::Array(letters::values(held))),
+            (",\"letters\":", Value::Array(letters::values(shown))),
             (",\"next\":", next.into()),
             (",\"complete\":", complete.into()),
         ];

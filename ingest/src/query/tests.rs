@@ -45,7 +45,7 @@ fn a_submission_may_name_its_level_and_ask_for_ids() {
 
 fn page(query: &str) -> (PulseQuery, u64) {
     match pulses("default", Some(query), NOW).expect(query) {
-        Pulses::Page(query, mark) => (query, mark),
+        Pulses::Page(Page { query, mark, .. }) => (query, mark),
         Pulses::Key(key) => unreachable!("key {key}"),
     }
 }
@@ -135,7 +135,7 @@ fn row(number: u128, payload_bytes: usize) -> Row {
 #[test]
 fn a_page_ends_early_when_its_rows_are_large_and_goes_on_behind_them() {
     let rows: Vec<Row> = (0..100).map(|number| row(number, 64 * 1024)).collect();
-    let mut writer = PageWriter::default();
+    let mut writer = PageWriter::new(None, 1_000);
     assert!(!writer.push(&rows));
     let written = writer.rows();
     let text = writer.finish(true, 5);
@@ -150,13 +150,33 @@ fn a_page_ends_early_when_its_rows_are_large_and_goes_on_behind_them() {
 #[test]
 fn the_last_page_has_no_next() {
     let empty: Value =
-        serde_json::from_slice(&PageWriter::default().finish(true, 1)).expect("JSON");
+        serde_json::from_slice(&PageWriter::new(None, 1_000).finish(true, 1)).expect("JSON");
     assert_eq!(empty, json!({"pulses": [], "next": null}));
-    let mut writer = PageWriter::default();
+    let mut writer = PageWriter::new(None, 1_000);
     assert!(writer.push(&[row(1, 1), row(2, 1)]));
     let page: Value = serde_json::from_slice(&writer.finish(false, 1)).expect("JSON");
     assert_eq!(page["next"], Value::Null);
     assert_eq!(page["pulses"][1]["id"], Uuid::from_u128(2).to_string());
+}
+
+#[test]
+fn a_page_of_a_kind_goes_on_behind_what_was_looked_at() {
+    let of = |number: u128, kind: &str| Row { kind: kind.into(), ..row(number, 1) };
+    let rows = [of(9, "a"), of(8, "b"), of(7, "a"), of(6, "b"), of(5, "a")];
+    for (rows_max, all, ids, last) in [(2, false, vec![9, 7], 7), (3, true, vec![9, 7, 5], 5)] {
+        let mut writer = PageWriter::new(Some("a".into()), rows_max);
+        assert_eq!(writer.push(&rows), all);
+        assert_eq!(writer.rows(), rows_max);
+        assert_eq!(writer.last().map(|last| last.id), Some(Uuid::from_u128(last)));
+        let page: Value = serde_json::from_slice(&writer.finish(true, 1)).expect("JSON");
+        let written: Vec<_> = page["pulses"].as_array().expect("pulses").iter().collect();
+        let expected: Vec<_> = ids.iter().map(|id| Uuid::from_u128(*id).to_string()).collect();
+        assert!(written.iter().map(|pulse| &pulse["id"]).eq(&expected), "{page}");
+    }
+    let mut writer = PageWriter::new(Some("c".into()), 2);
+    assert!(writer.push(&rows) && writer.rows() == 0);
+    let page: Value = serde_json::from_slice(&writer.finish(true, 1)).expect("JSON");
+    assert!(page["next"].is_string(), "none of so many was it: {page}");
 }
 
 #[test]

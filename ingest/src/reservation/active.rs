@@ -15,6 +15,12 @@ pub(super) struct Active {
 const SLOTS_MIN: usize = 1024;
 
 impl Active {
+    /// Room for so many entries; it grows beyond.
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        let slots = if entries == 0 { 0 } else { (entries * 3 / 2 + 1).next_power_of_two() };
+        Self { entries: Vec::with_capacity(entries), slots: vec![0; slots] }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

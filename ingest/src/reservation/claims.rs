@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::Shared;
 use super::key::{Fixed, ReservationKey, Wanted};
 use super::run::Run;
-use super::table::{Holder, Stored, Table, Verdict};
+use super::table::{Holder, Holding, Stored, Table, Verdict};
 
 /// What became of one pulse's wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +43,9 @@ pub struct Reserved {
     shared: Arc<Shared>,
     owner: u64,
     epoch: Option<u64>,
-    claims: Vec<Claim>,
-    holding: Vec<ReservationKey>,
+    /// Most requests name one pulse, by one key.
+    claims: SmallVec<[Claim; 1]>,
+    holding: Holding,
     unsettled: Vec<(u32, Wanted)>,
     runs: Option<Arc<[Arc<Run>]>>,
 }
@@ -56,8 +59,8 @@ impl Reserved {
             shared: Arc::clone(shared),
             owner: 0,
             epoch: None,
-            claims: Vec::with_capacity(wanted.len()),
-            holding: Vec::with_capacity(wanted.len()),
+            claims: SmallVec::with_capacity(wanted.len()),
+            holding: Holding::with_capacity(wanted.len()),
             unsettled: Vec::new(),
             runs: None,
         };
@@ -116,7 +119,7 @@ impl Reserved {
         // It fails when the runtime is going down; what was held went with the closure.
         tokio::task::spawn_blocking(settle).await.unwrap_or_else(|_| {
             let mut nothing = Self::reserve(&shared, &[]);
-            nothing.claims = vec![Claim::Unreadable; pulses];
+            nothing.claims = smallvec![Claim::Unreadable; pulses];
             nothing
         })
     }

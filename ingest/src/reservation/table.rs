@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::active::Active;
 use super::epochs::Epochs;
 use super::key::{Entry, Fixed, ReservationKey, Wanted};
@@ -84,6 +86,9 @@ enum Seen {
 /// What the disk said of the keys of one pulse.
 pub(super) type Stored = [Option<Fixed>; 2];
 
+/// Keys that a request holds.
+pub(super) type Holding = SmallVec<[ReservationKey; 2]>;
+
 #[derive(Debug)]
 pub(super) struct Table {
     held: HashMap<ReservationKey, Held, BuildHasherDefault<KeyBits>>,
@@ -162,7 +167,7 @@ impl Table {
         holder: Holder,
         wanted: &Wanted,
         stored: Option<&Stored>,
-        holding: &mut Vec<ReservationKey>,
+        holding: &mut Holding,
     ) -> Verdict {
         let mut known: Option<(Fixed, Verdict)> = None;
         let mut doubtful = false;
@@ -233,13 +238,7 @@ impl Table {
             && self.unsealed() + more <= UNSEALED_KEYS_MAX
     }
 
-    fn hold(
-        &mut self,
-        holder: Holder,
-        wanted: &Wanted,
-        doubtful: bool,
-        holding: &mut Vec<ReservationKey>,
-    ) {
+    fn hold(&mut self, holder: Holder, wanted: &Wanted, doubtful: bool, holding: &mut Holding) {
         for key in wanted.keys() {
             let held = self.held.entry(key).or_insert_with(|| {
                 holding.push(key);
@@ -301,7 +300,12 @@ impl Table {
     /// Sets the active entries aside to be written as a run.
     pub(super) fn rotate(&mut self) {
         if self.sealing.is_none() && self.active.len() > 0 {
-            self.sealing = Some(Arc::new(std::mem::take(&mut self.active)));
+            // Who has filled one run fills the next: it need not grow again, which copies all,
+            // and has room for what comes until it is sealed.
+            let is_full = self.active.len() >= self.run_keys;
+            let next = if is_full { self.run_keys + self.run_keys / 8 } else { 0 };
+            let next = Active::with_capacity(next);
+            self.sealing = Some(Arc::new(std::mem::replace(&mut self.active, next)));
         }
     }
 

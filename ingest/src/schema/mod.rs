@@ -1,7 +1,6 @@
 //! What a tenant demands of its pulses of a kind: members that must be there, and a JSON Schema.
 //! Judges one pulse at a time; knows neither HTTP, nor the log, nor where definitions come from.
 
-mod compile;
 mod definition;
 mod metrics;
 #[cfg(test)]
@@ -19,29 +18,11 @@ use crate::pulse::Pulse;
 
 pub(crate) use definition::{Bounds, SchemaText};
 pub use metrics::SchemaMetrics;
+pub use pulsemesh_schemas::OnFailure;
 pub use violation::{Reason, Violation};
 
 /// The word that dead letters and refusals have for it.
 pub const SCHEMA_VIOLATION: &str = "schema_violation";
-
-/// What happens to a pulse that is not as it must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnFailure {
-    /// It is refused.
-    Reject,
-    /// It is accepted, and kept as a dead letter.
-    DeadLetter,
-}
-
-impl OnFailure {
-    /// Its name in the file of tenants and in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reject => "reject",
-            Self::DeadLetter => "dead_letter",
-        }
-    }
-}
 
 /// All demands of one tenant, by kind.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,15 +48,6 @@ impl Schemas {
         Self {
             by_kind: self.by_kind.iter().map(|(kind, rule)| (kind.clone(), strict(rule))).collect(),
         }
-    }
-
-    /// Demands this of a kind; gives it back where something is demanded already.
-    fn add(&mut self, kind: &str, rule: Rule) -> Result<(), Rule> {
-        if self.by_kind.contains_key(kind) {
-            return Err(rule);
-        }
-        self.by_kind.insert(kind.into(), rule);
-        Ok(())
     }
 }
 

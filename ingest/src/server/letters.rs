@@ -76,6 +76,17 @@ async fn read<I: Intake>(
         LetterAction::ReplayOne(_) => EVENT_BYTES_MAX as u64,
         _ => return Ok((Body::Joined(Vec::new()), None)),
     };
+    read_up_to(bytes_max, shared, exchange, call, incoming).await
+}
+
+/// Reads a body of at most so many bytes.
+pub(super) async fn read_up_to<I: Intake>(
+    bytes_max: u64,
+    shared: &Shared<I>,
+    exchange: &Exchange,
+    call: Call<'_>,
+    incoming: &mut Incoming,
+) -> Result<(Body, Option<Reservation>), Refusal> {
     if call.head.encoding()? != Encoding::Identity {
         return Err(Code::UnsupportedEncoding.into());
     }
@@ -310,7 +321,7 @@ async fn aside_on<I: Intake, T: Send + 'static>(
     }
 }
 
-fn refusal_of(error: ReplayError) -> Refusal {
+pub(super) fn refusal_of(error: ReplayError) -> Refusal {
     match error {
         ReplayError::NotFound => Code::NotFound.into(),
         ReplayError::InFlight => Code::LetterInReplay.into(),

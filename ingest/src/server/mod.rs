@@ -7,6 +7,7 @@ mod body;
 mod budget;
 mod connection;
 mod counters;
+mod erasures;
 mod exchange;
 mod head;
 mod letters;

@@ -14,10 +14,10 @@ use crate::code::{Code, Reject};
 use crate::pulse;
 use crate::query::answer::{PAGE_BYTES_SOFT, PageWriter};
 use crate::query::counts::{self, Counts};
-use crate::query::{self, Pulses};
+use crate::query::{self, Page, Pulses};
 use crate::response::{Answer, Media};
 use crate::routes::Action;
-use crate::store::{PulseQuery, QueryError, Store};
+use crate::store::{PAGE_ROWS_MAX, QueryError, Store};
 use crate::submission::{Intake, Refusal};
 
 use super::body;
@@ -26,6 +26,8 @@ use super::reply::Reply;
 use super::search;
 use super::service::{Call, Shared, refuse};
 
+/// Rows that one query looks at for those that it wants: a second of a store's reading.
+pub(super) const ROWS_MAX: usize = 10_000;
 /// Rows asked for first; each further piece of a page is twice as large, so that a page of
 /// large rows ends after few and one of small rows takes few steps.
 const FIRST_ROWS: usize = 32;
@@ -101,8 +103,8 @@ async fn ask<I: Intake>(
             run(shared, exchange, async move { found(one(store, &tenant.name, id).await) }).await
         }
         _ => match query::pulses(name, query, now_ms)? {
-            Pulses::Page(asked, mark) => {
-                run(shared, exchange, async move { found(page(store, asked, mark).await) }).await
+            Pulses::Page(asked) => {
+                run(shared, exchange, async move { found(page(store, asked).await) }).await
             }
             Pulses::Key(key) => {
                 let known = exchange.limit(shared.app.intake.id_of_key(name, &key)).await;
@@ -197,19 +199,23 @@ async fn add_up(store: Arc<dyn Store>, asked: Counts) -> Asked {
     Ok(Some(json))
 }
 
-async fn page(store: Arc<dyn Store>, mut asked: PulseQuery, mark: u64) -> Asked {
-    let rows_max = asked.limit;
-    let mut writer = PageWriter::default();
-    let mut step = FIRST_ROWS;
+async fn page(store: Arc<dyn Store>, asked: Page) -> Asked {
+    let Page { mut query, kind, mark } = asked;
+    let (rows_max, is_filtered) = (query.limit, kind.is_some());
+    let mut writer = PageWriter::new(kind, rows_max);
+    let (mut step, mut looked_at) = (FIRST_ROWS, 0);
     loop {
-        asked.limit = step.min(rows_max - writer.rows());
-        let found = store.pulses(&asked).await?;
+        let wanted = if is_filtered { PAGE_ROWS_MAX } else { rows_max - writer.rows() };
+        query.limit = step.min(wanted);
+        let found = store.pulses(&query).await?;
         let all = writer.push(&found.rows);
+        looked_at += found.rows.len();
         let more = !all || found.next.is_some();
-        if !all || found.next.is_none() || found.rows.is_empty() || writer.rows() == rows_max {
+        let is_full = !all || writer.rows() == rows_max || looked_at >= ROWS_MAX;
+        if is_full || found.next.is_none() || found.rows.is_empty() {
             return Ok(Some(writer.finish(more, mark)));
         }
-        asked.after = writer.last();
+        query.after = writer.last();
         step *= 2;
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
-use tracing::error;
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::clock::now_us;
@@ -14,19 +14,18 @@ use crate::query::answer::PAGE_BYTES_SOFT;
 use crate::query::life::Known;
 use crate::query::search::{self, Name, One, Recent, Search, Writer};
 use crate::response::Answer;
-use crate::sink::dead_letter::{Held, LetterPage};
+use crate::sink::dead_letter::SharedError;
 use crate::sink::drain::{Looked, Whereabouts};
-use crate::sink::replay::Replays;
+use crate::sink::replay::{Listing, ReplayError, Replays, Shown};
 use crate::store::{Position, QueryError, Row, Store};
 use crate::submission::{Intake, Refusal};
 
 use super::exchange::{Exchange, Expired};
-use super::queries::{failed, late, run};
+use super::letters::refusal_of;
+use super::queries::{ROWS_MAX, failed, late, run};
 use super::reply::Reply;
 use super::service::{Call, Shared};
 
-/// Rows that one search looks at: a second of a store's reading.
-const ROWS_MAX: usize = 10_000;
 /// Rows that are asked for at once.
 const STEP_ROWS: usize = 500;
 
@@ -109,19 +108,20 @@ impl Places {
 
     /// One pulse, wherever it is.
     async fn one(self, tenant: String, asked: One, id: Uuid) -> Result<Answer, Refusal> {
-        let named = match &asked.name {
+        let (named, asked_all) = match &asked.name {
             Name::Id(text) => self.letter(&tenant, text).await?,
-            Name::Key(_) => None,
+            Name::Key(_) => (None, true),
         };
-        let of_letter = named.as_ref().and_then(|held| held.letter.record());
+        let of_letter = named.as_ref().and_then(|shown| shown.letter.record());
         let id = of_letter.map_or(id, |record| record.entry.id);
         let (looked, read) = self.underway(&tenant, id).await;
         let mut page = self.letters(&tenant, id, &asked).await?;
-        if let Some(held) = named.filter(|held| !page.letters.contains(held)) {
-            page.letters.push(held);
+        if let Some(shown) = named.filter(|named| page.letters.iter().all(|it| it.id != named.id)) {
+            page.letters.push(shown);
         }
         let asked_store = self.store.pulse(&tenant, id).await;
-        let mut complete = read && !looked.cut && page.next.is_none();
+        let all_letters = asked_all && page.complete && page.next.is_none();
+        let mut complete = read && !looked.cut && all_letters;
         let stored = match asked_store {
             Ok(row) => row,
             Err(error) if looked.found.is_none() && page.letters.is_empty() => {
@@ -136,7 +136,7 @@ impl Places {
                 None
             }
         };
-        let next = page.next.map(|place| asked.cursor(place));
+        let next = page.next.map(|behind| asked.cursor(&behind));
         let replayed = self.replays.as_ref().map(|replays| replays.replayed(&tenant, id));
         let known = Known {
             stored: stored.is_some(),
@@ -151,19 +151,27 @@ impl Places {
         Ok(Answer::json(200, writer.finish(&known.letters, next, complete)))
     }
 
-    /// The letter that is named by its own id.
-    async fn letter(&self, tenant: &str, text: &str) -> Result<Option<Held>, Refusal> {
-        let (Some(replays), Ok(id)) = (self.replays.clone(), Uuid::try_parse(text)) else {
-            return Ok(None);
+    /// The letter that is named by its own id, and whether all could be asked who may have it.
+    async fn letter(&self, tenant: &str, text: &str) -> Result<(Option<Shown>, bool), Refusal> {
+        let (Some(replays), Ok(id)) = (&self.replays, Uuid::try_parse(text)) else {
+            return Ok((None, true));
         };
-        let tenant = tenant.to_owned();
-        aside(move || replays.letter(&tenant, id)).await
+        match replays.show(tenant, id).await {
+            Ok(shown) => Ok((shown, true)),
+            // Told as what is left out; the store of the rows may answer.
+            Err(ReplayError::Shared(SharedError::Unavailable(error))) => {
+                warn!(error = format!("{error:#}"), "search goes on without the store's letters");
+                Ok((None, false))
+            }
+            Err(error) => Err(refusal_of(error)),
+        }
     }
 
-    async fn letters(&self, tenant: &str, id: Uuid, asked: &One) -> Result<LetterPage, Refusal> {
-        let Some(replays) = self.replays.clone() else { return Ok(LetterPage::default()) };
-        let (tenant, after) = (tenant.to_owned(), asked.after);
-        aside(move || replays.of_pulse(&tenant, id, after)).await
+    async fn letters(&self, tenant: &str, id: Uuid, asked: &One) -> Result<Listing, Refusal> {
+        let Some(replays) = &self.replays else {
+            return Ok(Listing { complete: true, ..Listing::default() });
+        };
+        replays.of_pulse(tenant, id, asked.after.clone()).await.map_err(refusal_of)
     }
 
     /// What is on its way, and whether that could be read.
@@ -183,20 +191,11 @@ impl Places {
 
 /// The row that a pulse would have that is in no store.
 fn row_of(known: &Known) -> Option<Row> {
-    let letters = known.letters.iter().filter_map(|held| held.letter.record());
+    let letters = known.letters.iter().filter_map(|shown| shown.letter.record());
     let mut records = known.underway.iter().filter_map(|found| found.record()).chain(letters);
     records.find_map(|record| Row::from_record(&record).ok())
 }
 
 fn position(row: &Row) -> Position {
     Position { event_time_ms: row.event_time_ms, id: row.id }
-}
-
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, Refusal> {
-    spawn_blocking(work).await.map_err(std::io::Error::other).flatten().map_err(|source| {
-        error!(error = %source, "search in the dead letters failed");
-        Code::DeadLettersFailed.into()
-    })
 }

@@ -29,7 +29,7 @@ use super::head::Head;
 use super::reply::{AnswerBody, Around, Reply, response};
 use super::settings::ServerSettings;
 use super::table::Table;
-use super::{body, letters, queries, submit};
+use super::{body, erasures, letters, queries, submit};
 
 /// Decompressions that run at once beside the serving threads: each may use a core.
 const EXPANSIONS_MAX: usize = 2;
@@ -164,6 +164,9 @@ async fn answer<I: Intake>(
         // Boxed: a connection holds the room of its largest future all the time.
         Action::Letters(action) => {
             Box::pin(letters::answer(shared, exchange, action, call, body)).await
+        }
+        Action::Erasures(action) => {
+            Box::pin(erasures::answer(shared, exchange, action, call, body)).await
         }
         action => Box::pin(queries::answer(shared, exchange, action, call, body)).await,
     };

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::limits::{RedisFault, RedisSettings};
-use crate::sink::drain::backoff::{Backoff, RetrySettings};
+use crate::reconnect::Reconnect;
 use crate::store::cassandra::SharedLink;
 
 use super::cassandra::{self, CassandraFault};
@@ -29,12 +29,6 @@ const GROUP_LEN_MAX: usize = 2_048;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// A connection that was silent so long is asked whether it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// How soon and how seldom what is gone is tried.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(2);
-/// A connection that lasted so long was a good one: its end is the first failure of an outage.
-const STEADY: Duration = Duration::from_secs(5);
-
 /// Where what is shared lies.
 #[derive(Debug)]
 pub(super) enum Backend {
@@ -96,15 +90,9 @@ impl Worker {
 
     /// Runs until it is dropped.
     pub(crate) async fn run(mut self) {
-        let waits = RetrySettings {
-            wait_first: RETRY_FIRST,
-            wait_max: RETRY_MAX,
-            ..RetrySettings::default()
-        };
-        let backoff = Backoff::new(&waits);
+        let reconnect = Reconnect::new();
         loop {
-            let mut round = backoff.wait().await;
-            let begun = Instant::now();
+            let attempt = reconnect.attempt().await;
             let fault = match self.open().await {
                 Ok(connection) => {
                     info!("ids and keys are shared with other processes");
@@ -116,12 +104,7 @@ impl Worker {
                 Err(fault) => fault,
             };
             self.fail_waiting();
-            if begun.elapsed() >= STEADY {
-                backoff.succeeded();
-                round = backoff.wait().await;
-            }
-            // Once for each outage: what follows is the same.
-            if backoff.failed(round) == 1 {
+            if reconnect.has_failed_first(attempt).await {
                 let error = anyhow::Error::new(fault);
                 warn!(error = format!("{error:#}"), "ids and keys are not shared");
             }

@@ -10,9 +10,13 @@ use uuid::Uuid;
 use crate::log::frame::Record;
 use crate::sink::{Batch, Sink, SinkError, Written};
 
+use super::bars::Bars;
 use super::newest::{Newest, Place};
 use super::packed::PackedRow;
-use super::{COUNTS_MAX, Count, CountQuery, Page, Position, PulseQuery, QueryError, Row, Store};
+use super::{
+    COUNTS_MAX, Count, CountQuery, Erased, Erasure, Page, Position, PulseQuery, QueryError, Row,
+    Store,
+};
 
 const MINUTE_MS: i64 = 60_000;
 /// What a row costs in the indexes besides its own bytes, in bytes: two tree entries, a hash
@@ -35,6 +39,7 @@ pub struct MemoryStoreLimits {
 pub struct MemoryStore {
     limits: MemoryStoreLimits,
     rows: Mutex<Rows>,
+    bars: Bars,
 }
 
 /// A service of a tenant.
@@ -57,7 +62,7 @@ struct Rows {
 impl MemoryStore {
     /// Makes an empty store that holds at most `limits`.
     pub fn new(limits: MemoryStoreLimits) -> Self {
-        Self { limits, rows: Mutex::default() }
+        Self { limits, rows: Mutex::default(), bars: Bars::default() }
     }
 
     /// How many rows it holds.
@@ -72,14 +77,28 @@ impl MemoryStore {
 
     fn put(&self, batch: &Batch) -> Written {
         let mut records = batch.rows().peekable();
+        let mut written = Written::default();
         while records.peek().is_some() {
             let mut rows = self.lock();
             for record in records.by_ref().take(ROWS_PER_LOCK) {
+                // Asked under the lock: an erasure that comes later finds what was let in.
+                if self.bars.has(record.envelope.tenant, record.envelope.received_at_us) {
+                    written.expired += 1;
+                    continue;
+                }
+                written.rows += 1;
                 rows.insert(&record);
                 rows.shrink(self.limits);
             }
         }
-        Written { rows: batch.len() as u64, expired: 0 }
+        written
+    }
+
+    fn erase_some(&self, erasure: &Erasure) -> Erased {
+        let mut rows = self.lock();
+        let erased = rows.erase(erasure, ROWS_PER_LOCK);
+        let next = (erased == ROWS_PER_LOCK).then(String::new);
+        Erased { rows: erased as u64, next, ..Erased::default() }
     }
 
     fn page(&self, query: &PulseQuery) -> Page {
@@ -162,6 +181,23 @@ impl Rows {
         }
     }
 
+    /// Removes up to `most` rows of an erasure; returns how many.
+    fn erase(&mut self, erasure: &Erasure, most: usize) -> usize {
+        let mut found = Vec::new();
+        let of_tenant = |series: &Series| series.tenant == erasure.tenant;
+        for (series, rows) in self.by_series.iter().filter(|(series, _)| of_tenant(series)) {
+            let old = rows.iter().filter(|(_, row)| row.received_at_us() <= erasure.until_us);
+            found.extend(
+                old.take(most - found.len()).map(|(place, _)| (*place, Arc::clone(series))),
+            );
+        }
+        for entry in &found {
+            self.by_time.remove(entry);
+            self.remove(entry.0, &entry.1);
+        }
+        found.len()
+    }
+
     /// Removes a row that is not in the order of times any more.
     fn remove(&mut self, place: Place, series: &Arc<Series>) {
         let (time, id) = place;
@@ -215,5 +251,16 @@ impl Store for MemoryStore {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         Box::pin(ready(self.count(query)))
+    }
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.bars.set(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        _position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(ready(Ok(self.erase_some(erasure))))
     }
 }

@@ -1,11 +1,14 @@
 //! Stores: sinks that can be asked for what they hold.
 
+mod bars;
 pub mod cassandra;
 pub mod embedded;
 pub mod memory;
 mod newest;
 mod packed;
 mod row;
+
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
@@ -143,6 +146,28 @@ pub enum QueryError {
     Failed(#[source] anyhow::Error),
 }
 
+/// What is to be erased: a tenant's rows that were received by a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Whose.
+    pub tenant: String,
+    /// Received at this time or before, in microseconds since 1970.
+    pub until_us: i64,
+}
+
+/// What one step of an erasure has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Rows that are gone; of a step that was done again, some may be counted twice.
+    pub rows: u64,
+    /// Partitions, blocks or whatever the store keeps rows in, that were erased or cut.
+    pub partitions: u64,
+    /// Where the next step goes on, in words that the store alone knows; `None`: all is erased.
+    pub next: Option<String>,
+    /// How long the next step is to wait at least.
+    pub wait: Duration,
+}
+
 /// A sink that can be asked for what it holds. No read ever crosses tenants.
 pub trait Store: Sink {
     /// How the row of a new pulse will be spread, as a code of eight bits that its record keeps
@@ -166,6 +191,22 @@ pub trait Store: Sink {
     /// Pulses by minute and kind, ordered by minute, then kind.
     fn counts<'a>(&'a self, query: &'a CountQuery)
     -> BoxFuture<'a, Result<Vec<Count>, QueryError>>;
+
+    /// From now on no row of a tenant is taken that was received at `until_us` or before: it
+    /// counts as expired. `None` lifts that. Forgotten with the process; must not block.
+    fn bar(&self, tenant: &str, until_us: Option<i64>);
+
+    /// Does one step of an erasure, whose rows [are barred](Store::bar) already: what was being
+    /// written is waited for by the first step. May be asked twice for the same step, also by
+    /// another run of the process.
+    ///
+    /// # Errors
+    /// When the store can't do it now; the same step is tried again later.
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>>;
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ impl PackedRow {
         self.0.len()
     }
 
+    /// When it was received, in microseconds since 1970.
+    pub(super) fn received_at_us(&self) -> i64 {
+        self.0.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+    }
+
     /// Its kind.
     pub(super) fn kind(&self) -> &str {
         let kind = self.0.get(HEAD_BYTES..HEAD_BYTES + usize::from(self.0[9]));
@@ -39,7 +44,7 @@ impl PackedRow {
 
     /// The row that it is, at `position` of a service.
     pub(super) fn row(&self, tenant: &str, service: &str, position: Position) -> Row {
-        let received_at_us = self.0.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+        let received_at_us = self.received_at_us();
         let shape = Shape::from_number(self.0[8]).unwrap_or(Shape::Pulse);
         let raw = self.0.get(HEAD_BYTES + usize::from(self.0[9])..).unwrap_or_default();
         Self::row_of(&Record {

@@ -351,12 +351,15 @@ impl Reading {
     }
 
     fn take_schemas(&mut self, tenant: &str, texts: Vec<SchemaText>) -> Option<Arc<Schemas>> {
-        let mut wrong = Vec::new();
-        let schemas = self.schemas.take(texts, &mut wrong);
-        for (line, why) in wrong {
-            self.wrong(line, redact(&format!("tenant `{tenant}`: {why}")));
+        match Schemas::of_texts(texts, &mut self.schemas) {
+            Ok(schemas) => (!schemas.is_empty()).then(|| Arc::new(schemas)),
+            Err(wrong) => {
+                for (line, why) in wrong {
+                    self.wrong(line, redact(&format!("tenant `{tenant}`: {why}")));
+                }
+                None
+            }
         }
-        (!schemas.is_empty()).then(|| Arc::new(schemas))
     }
 
     /// Which of these there are is looked at when all are known.

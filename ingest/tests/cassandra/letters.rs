@@ -13,6 +13,7 @@ use xtask::client::Request;
 use xtask::flags;
 use xtask::ledger::{drained, in_place};
 use xtask::server::{Launch, Server, wait_for};
+use xtask::tenants::{HOT, QUIET, Tenant, write_file};
 
 use crate::support::{Bed, SOON, connected};
 
@@ -43,7 +44,11 @@ impl Refusing {
     }
 
     fn start(&self, name: &str) -> Result<Server> {
-        let launch: Launch = self.bed.launch_of(&example("refusing")?, &self.data(name));
+        self.start_with(name, |launch| launch)
+    }
+
+    fn start_with(&self, name: &str, with: impl FnOnce(Launch) -> Launch) -> Result<Server> {
+        let launch = with(self.bed.launch_of(&example("refusing")?, &self.data(name)));
         let server = launch.flag(flags::REFUSE_WHILE, &self.file().display().to_string());
         let server = server.start()?;
         server.wait_ready(SOON)?;
@@ -52,7 +57,7 @@ impl Refusing {
     }
 }
 
-fn example(name: &str) -> Result<PathBuf> {
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
     let binary = Path::new(env!("CARGO_BIN_EXE_pulsemesh-ingest"));
     let path = binary.with_file_name("examples").join(name);
     ensure!(path.exists(), "{} is not built: cargo build --examples", path.display());
@@ -188,5 +193,97 @@ fn letters_larger_than_a_value_may_be_are_handed_over_in_parts() -> Result<()> {
     ensure!(letter["body"] == body, "its bytes differ");
     ask(&second, "DELETE", &format!("/v1/dead-letters/{}", ids[0]), "")?;
     ensure!(listed(&first)?.is_empty());
+    Ok(())
+}
+
+/// What a search answers; all of it was looked at.
+fn search(server: &Server, query: &str, of: Option<Tenant>) -> Result<Value> {
+    let request = Request::get(&format!("/v1/search?{query}"));
+    let request = match of {
+        Some(tenant) => request.header("x-api-key", tenant.key),
+        None => request,
+    };
+    let answer = server.client().send(&request)?.json()?;
+    ensure!(answer["complete"] == true && answer["next"].is_null(), "{query}: {answer}");
+    Ok(answer)
+}
+
+fn steps(answer: &Value) -> Vec<&str> {
+    let life = answer["pulses"][0]["life"].as_array().map(Vec::as_slice).unwrap_or_default();
+    life.iter().filter_map(|step| step["step"].as_str()).collect()
+}
+
+fn letter_ids(answer: &Value) -> Vec<&str> {
+    let letters = answer["letters"].as_array().map(Vec::as_slice).unwrap_or_default();
+    letters.iter().filter_map(|letter| letter["id"].as_str()).collect()
+}
+
+#[test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+fn a_search_finds_a_letter_that_was_handed_over_and_its_replay() -> Result<()> {
+    let at = Refusing::new("search")?;
+    let (first, second) = (at.start("first")?, at.start("second")?);
+    send(&first, 0..40)?;
+    handed_over(&first)?;
+    let ids = listed(&second)?;
+    let found = search(&second, "id=letter-7", None)?;
+    let of_it: Vec<String> = letter_ids(&found).into_iter().map(str::to_owned).collect();
+    ensure!(of_it.len() == 1 && ids.contains(&of_it[0]), "{found}");
+    let letter = &of_it[0];
+    for server in [&first, &second] {
+        for query in ["id=letter-7", &format!("id={letter}")] {
+            let same = search(server, query, None)?;
+            ensure!(same == found, "{query}: {same}");
+        }
+        let none = search(server, "id=letter-77", None)?;
+        ensure!(letter_ids(&none).is_empty() && steps(&none).is_empty(), "{none}");
+    }
+    ensure!(steps(&found) == ["received", "logged", "dead_lettered"], "{found}");
+    ensure!(found["pulses"][0]["life"][2]["letter"] == letter.as_str(), "{found}");
+
+    // It fails again, by another than the one that wrote it.
+    ask(&second, "POST", &format!("/v1/dead-letters/{letter}/replay"), "")?;
+    let failed = search(&first, "id=letter-7", None)?;
+    ensure!(letter_ids(&failed) == [letter] && failed["letters"][0]["attempts"] == 2, "{failed}");
+    fs::remove_file(at.file())?;
+    ask(&second, "POST", &format!("/v1/dead-letters/{letter}/replay"), "")?;
+    let replayed = search(&second, "id=letter-7", None)?;
+    ensure!(steps(&replayed) == ["received", "replayed", "stored"], "{replayed}");
+    ensure!(replayed["pulses"][0]["life"][1]["letter"] == letter.as_str(), "{replayed}");
+    ensure!(letter_ids(&replayed).is_empty(), "{replayed}");
+    // Who replayed it is the one who knows; that it is stored all know.
+    let stored = search(&first, "id=letter-7", None)?;
+    ensure!(steps(&stored) == ["received", "stored"], "{stored}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the database of cargo xtask test cassandra"]
+fn letters_that_were_handed_over_are_found_by_their_tenant_alone() -> Result<()> {
+    let at = Refusing::new("whose")?;
+    let file = write_file(at.dir.path(), &[(HOT, 0), (QUIET, 0)])?.display().to_string();
+    let start = |name| at.start_with(name, |launch| launch.flag(flags::TENANTS, &file));
+    let (first, second) = (start("first")?, start("second")?);
+    let body = json!({"service": "letters", "kind": "refused", "event_id": "one"}).to_string();
+    for tenant in [HOT, QUIET] {
+        let request = Request::json("/pulse", body.clone()).header("x-api-key", tenant.key);
+        ensure!(first.client().send(&request)?.status == 202, "{}", tenant.name);
+    }
+    drained(&first, SOON)?;
+    handed_over(&first)?;
+    let mut letters = Vec::new();
+    for tenant in [HOT, QUIET] {
+        let found = search(&second, "id=one", Some(tenant))?;
+        ensure!(found["letters"][0]["tenant"] == tenant.name, "{found}");
+        let [letter] = letter_ids(&found)[..] else { anyhow::bail!("{found}") };
+        letters.push((letter.to_owned(), found["pulses"][0]["id"].to_string()));
+    }
+    ensure!(letters[0].0 != letters[1].0, "{letters:?}");
+    for (tenant, (letter, pulse)) in [(HOT, &letters[1]), (QUIET, &letters[0])] {
+        for query in [format!("id={letter}"), format!("id={}", pulse.trim_matches('"'))] {
+            let found = search(&second, &query, Some(tenant))?;
+            ensure!(letter_ids(&found).is_empty() && steps(&found).is_empty(), "{query}: {found}");
+        }
+    }
     Ok(())
 }

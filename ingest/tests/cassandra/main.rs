@@ -2,6 +2,7 @@
 //! other: `cargo xtask test cassandra`. Each makes the cluster whole before it begins.
 
 mod connect;
+mod erase;
 mod flow;
 mod letters;
 mod nodes;

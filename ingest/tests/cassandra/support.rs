@@ -149,6 +149,22 @@ impl Bed {
         })
     }
 
+    /// How many rows of a table are a tenant's, as all replicas have them.
+    pub(crate) fn rows_of(&self, table: &str, tenant: &str) -> Result<usize> {
+        let text = format!("SELECT tenant FROM {}.{table}", self.keyspace);
+        let mut statement = patient(text).with_page_size(2_000);
+        statement.set_consistency(Consistency::All);
+        self.runtime.block_on(async {
+            let session = self.session().await?;
+            let rows = session.query_iter(statement, ()).await.context("read all rows")?;
+            let tenants = rows.rows_stream::<(String,)>()?;
+            let own = tenants.try_filter(|(of,)| std::future::ready(of == tenant));
+            own.try_fold(0, |rows, _| std::future::ready(Ok(rows + 1)))
+                .await
+                .context("read all rows")
+        })
+    }
+
     /// Drops the keyspace with all that is in it, between two requests of a server that goes on
     /// as soon as it is gone. A node that is written to meanwhile may trip over a table that it
     /// has just taken away; it then agrees with nobody on the schema until it is restarted.

@@ -3,6 +3,7 @@
 
 mod crash;
 mod endpoints;
+mod erasures;
 mod full;
 mod hostile;
 mod isolation;

@@ -133,7 +133,8 @@ fn start_tenants(
     tasks: &mut Tasks,
 ) {
     let client = clients.requests.clone();
-    let worker = TenantWorker { client, defaults: settings.defaults.clone() };
+    let (defaults, verdicts) = (settings.defaults.clone(), Arc::default());
+    let worker = TenantWorker { client, defaults, verdicts };
     let (due, standing) = (Arc::clone(due), standing.clone());
     tasks.spawn("tenants", async move {
         tenant_queue::run(worker, due, standing).await;

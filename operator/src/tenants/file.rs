@@ -8,6 +8,7 @@ use pulsemesh_runtime::retention::{DEFAULT_CLASS, RetentionClasses};
 use serde_json::{Map, Value, json};
 
 use super::keys::KeySecret;
+use super::schemas::{Former, Judge};
 use crate::mesh::names;
 
 /// Largest file: a Secret holds 1 MiB. Some 6,000 tenants with a key each.
@@ -28,6 +29,8 @@ pub(super) struct File {
     /// What the mesh's pods have; `None` where that is not known.
     classes: Option<RetentionClasses>,
     pub(super) tenants: i32,
+    judge: Judge,
+    former: Former,
 }
 
 /// Why a tenant is not in the file.
@@ -35,35 +38,63 @@ pub(super) struct File {
 pub(super) enum LeftOut {
     /// Its spec; what is wrong and what to do.
     Invalid(String),
+    /// Its schemas, and pods have none of it that they could go on with.
+    Schemas(String),
     /// There is no room.
     Full,
 }
 
 impl File {
-    /// A file for pods that have these retention classes.
-    pub(super) fn of(classes: Option<RetentionClasses>) -> Self {
-        Self { classes, ..Self::default() }
+    /// One for pods that have these retention classes, that goes on with what the former file has
+    /// where schemas can't be taken.
+    pub(super) fn new(judge: Judge, former: Former, classes: Option<RetentionClasses>) -> Self {
+        Self { judge, former, classes, ..Self::default() }
     }
 
-    /// Adds a tenant.
+    /// Adds a tenant. Pods take a file as a whole or not at all, so what they would refuse of one
+    /// must not get into it. Where that is the tenant's schemas, it keeps those that pods have,
+    /// and what is wrong is given back: who could send yesterday still can.
     pub(super) fn add(
         &mut self,
         tenant: &PulseTenant,
         keys: &[KeySecret],
         now: Timestamp,
-    ) -> Result<(), LeftOut> {
+    ) -> Result<Option<String>, LeftOut> {
         check(tenant)?;
         self.check_class(tenant.spec.retention.as_deref())?;
-        let line = line(tenant, keys, now);
+        let fields = fields(tenant, keys, now);
+        let own = tenant.spec.schemas.iter().map(schema).collect();
+        let Err(left_out) = self.add_with(fields.clone(), own) else { return Ok(None) };
+        let LeftOut::Schemas(why) = left_out else { return Err(left_out) };
+        let Some(former) = self.former.schemas(&tenant.name_any()).cloned() else {
+            return Err(LeftOut::Schemas(why));
+        };
+        match self.add_with(fields, former) {
+            Ok(()) => Ok(Some(why)),
+            Err(_) => Err(LeftOut::Schemas(why)),
+        }
+    }
+
+    fn add_with(
+        &mut self,
+        mut fields: Map<String, Value>,
+        schemas: Vec<Value>,
+    ) -> Result<(), LeftOut> {
+        let has_schemas = !schemas.is_empty();
+        let schemas = Value::Array(schemas);
+        let entries = schemas.to_string();
+        if has_schemas {
+            fields.insert("schemas".to_owned(), schemas);
+        }
+        let line = format!("- {}\n", Value::Object(fields));
         if line.len() > TENANT_BYTES_MAX {
-            return Err(LeftOut::Invalid(format!(
-                "the tenant takes {} bytes of its mesh's file, at most {TENANT_BYTES_MAX} fit: \
-                 make its schemas smaller",
-                line.len()
-            )));
+            return Err(too_large(line.len(), has_schemas));
         }
         if self.lines.len() + line.len() > FILE_BYTES_MAX {
             return Err(LeftOut::Full);
+        }
+        if has_schemas {
+            self.judge.take(&entries).map_err(LeftOut::Schemas)?;
         }
         self.lines.push_str(&line);
         self.tenants += 1;
@@ -117,7 +148,16 @@ fn check(tenant: &PulseTenant) -> Result<(), LeftOut> {
     Ok(())
 }
 
-fn line(tenant: &PulseTenant, secrets: &[KeySecret], now: Timestamp) -> String {
+fn too_large(bytes: usize, has_schemas: bool) -> LeftOut {
+    let why = format!(
+        "the tenant takes {bytes} bytes of its mesh's file, at most {TENANT_BYTES_MAX} fit: make \
+         its schemas smaller"
+    );
+    if has_schemas { LeftOut::Schemas(why) } else { LeftOut::Invalid(why) }
+}
+
+/// What the file says of a tenant, without its schemas.
+fn fields(tenant: &PulseTenant, secrets: &[KeySecret], now: Timestamp) -> Map<String, Value> {
     let (name, spec) = (tenant.name_any(), &tenant.spec);
     let mut keys = Vec::new();
     for key in &spec.keys {
@@ -154,10 +194,7 @@ fn line(tenant: &PulseTenant, secrets: &[KeySecret], now: Timestamp) -> String {
     if !spec.metadata.is_empty() {
         fields.insert("metadata".to_owned(), json!(spec.metadata));
     }
-    if !spec.schemas.is_empty() {
-        fields.insert("schemas".to_owned(), spec.schemas.iter().map(schema).collect());
-    }
-    format!("- {}\n", Value::Object(fields))
+    fields
 }
 
 fn schema(of: &KindSchema) -> Value {

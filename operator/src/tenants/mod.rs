@@ -8,6 +8,7 @@ mod keys;
 mod look;
 pub(crate) mod preview;
 pub(crate) mod queue;
+mod schemas;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use pulsemesh_crds::tenant::PulseTenant;
 use super::file::{File, LeftOut};
 use super::keys::KeySecret;
 use super::look::secrets;
+use super::schemas::{Former, Judge};
 use super::{classes_of, sort};
 use crate::mesh::status::url;
 use crate::mesh::validate::Defaults;
@@ -27,7 +28,8 @@ pub(crate) fn secrets(
     tenants: &mut [PulseTenant],
     defaults: &Defaults,
 ) -> Result<Vec<Secret>, Vec<String>> {
-    let (mut made, mut problems, mut file) = (Vec::new(), Vec::new(), File::of(classes_of(mesh)));
+    let (mut made, mut problems) = (Vec::new(), Vec::new());
+    let mut file = File::new(Judge::default(), Former::default(), classes_of(mesh));
     sort(tenants);
     for tenant in tenants.iter() {
         let keys = tenant.spec.keys.iter();
@@ -36,8 +38,8 @@ pub(crate) fn secrets(
             keys.map(|key| secrets::of_key(tenant, key, &url, (KEY, HASH))).collect();
         let known: Vec<_> = keys.iter().map(|secret| KeySecret::of(&secret.metadata)).collect();
         match file.add(tenant, &known, Timestamp::UNIX_EPOCH) {
-            Ok(()) => made.extend(keys),
-            Err(LeftOut::Invalid(problem)) => {
+            Ok(_) => made.extend(keys),
+            Err(LeftOut::Invalid(problem) | LeftOut::Schemas(problem)) => {
                 problems.push(format!("{}: {problem}", tenant.name_any()));
             }
             Err(LeftOut::Full) => {

@@ -15,6 +15,8 @@ use crate::mesh::names;
 pub(super) enum Outcome {
     /// Its keys are in the file; what a person should know all the same.
     InFile(Option<String>),
+    /// The same, with the schemas that pods had before: what is wrong with its own.
+    FormerSchemas(String),
     /// It is not.
     LeftOut(LeftOut),
     /// The Secret of a key was made for another.
@@ -49,7 +51,8 @@ pub(super) fn status(
     };
     let name = tenant.name_any();
     let secrets = tenant.spec.keys.iter().map(|key| names::tenant_key(&name, &key.name));
-    let has_secrets = matches!(outcome, Outcome::InFile(_)) && is_closed(mesh);
+    let is_in_file = matches!(outcome, Outcome::InFile(_) | Outcome::FormerSchemas(_));
+    let has_secrets = is_in_file && is_closed(mesh);
     TenantStatus {
         observed_generation: tenant.metadata.generation,
         conditions: vec![condition],
@@ -61,37 +64,59 @@ fn is_closed(mesh: &MeshSeen) -> bool {
     matches!(mesh, MeshSeen::Closed(_))
 }
 
-fn told(tenant: &PulseTenant, mesh: &MeshSeen, outcome: &Outcome) -> (bool, &'static str, String) {
+type Told = (bool, &'static str, String);
+
+fn told(tenant: &PulseTenant, mesh: &MeshSeen, outcome: &Outcome) -> Told {
     let name = &tenant.spec.mesh;
-    let no = |reason, message: String| (false, reason, message);
-    match mesh {
+    match no_keys(name, mesh) {
+        Some((reason, message)) => (false, reason, message),
+        None => told_with_keys(tenant, outcome),
+    }
+}
+
+/// Why nobody has a key in this mesh.
+fn no_keys(name: &str, mesh: &MeshSeen) -> Option<(&'static str, String)> {
+    Some(match mesh {
         MeshSeen::Missing => {
             let message = format!(
                 "there is no PulseMesh {name} in this namespace: make it, or make a PulseTenant \
                  with another spec.mesh"
             );
-            return no("MeshMissing", message);
+            ("MeshMissing", message)
         }
-        MeshSeen::Deleting => {
-            return no("MeshDeleting", format!("PulseMesh {name} is being deleted"));
-        }
+        MeshSeen::Deleting => ("MeshDeleting", format!("PulseMesh {name} is being deleted")),
         MeshSeen::Unreadable => {
-            return no(
-                "MeshInvalid",
-                format!("the spec of PulseMesh {name} can't be read: mend it"),
-            );
+            ("MeshInvalid", format!("the spec of PulseMesh {name} can't be read: mend it"))
         }
         MeshSeen::Open => {
             let message = format!(
                 "PulseMesh {name} is open to everybody, without keys: set \
                  spec.ingest.tenants.required of it to true"
             );
-            return no("MeshOpen", message);
+            ("MeshOpen", message)
         }
-        MeshSeen::Closed(_) => {}
-    }
+        MeshSeen::Closed(_) => return None,
+    })
+}
+
+fn told_with_keys(tenant: &PulseTenant, outcome: &Outcome) -> Told {
+    let name = &tenant.spec.mesh;
+    let no = |reason, message: String| (false, reason, message);
     match outcome {
         Outcome::LeftOut(LeftOut::Invalid(problem)) => no("Invalid", problem.clone()),
+        Outcome::LeftOut(LeftOut::Schemas(problem)) => {
+            let message = format!(
+                "spec.schemas: {problem}; until it is mended nobody may send for the tenant"
+            );
+            no("SchemasInvalid", message)
+        }
+        Outcome::FormerSchemas(problem) => {
+            let message = format!(
+                "spec.schemas: {problem}; until it is mended pods go on with the schemas that the \
+                 tenant had before"
+            );
+            no("SchemasInvalid", message)
+        }
         Outcome::LeftOut(LeftOut::Full) => {
             let message = format!(
                 "the tenants of mesh {name} fill its file of {FILE_BYTES_MAX} bytes: delete some, \

@@ -122,8 +122,12 @@ fn build() -> Step {
 fn tests(filter: &str, long: bool) -> Result<Step> {
     let mut step = cargo_test("tests", "--no-fail-fast")?;
     step.arguments.extend((!filter.is_empty()).then(|| filter.to_owned()));
-    // Of each store; without, as many as every gate can wait for.
-    Ok(if long { step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000) } else { step })
+    if !long {
+        return Ok(step);
+    }
+    // Without, as many as every gate can wait for. Requests are of each store.
+    let step = step.with("PULSEMESH_ISOLATION_REQUESTS", 100_000);
+    Ok(step.with("PULSEMESH_LETTERS", 1_000_000))
 }
 
 /// Tests of the whole project, each of which has a second chance.

@@ -12,6 +12,9 @@ use super::Finding;
 /// it is written here, and in ARCHITECTURE.md, or it does not exist.
 const ALLOWED: &[(&str, &str, Use)] = &[
     ("pulsemesh-ingest", "pulsemesh-runtime", Use::Build),
+    // What of schemas is taken is decided by the same code where the file is read and written.
+    ("pulsemesh-ingest", "pulsemesh-schemas", Use::Build),
+    ("pulsemesh-operator", "pulsemesh-schemas", Use::Build),
     // The words of errors, and the keys and the file of tenants; nothing of the server.
     ("pulsemesh-cli", "pulsemesh-ingest", Use::Build),
     ("pulsemesh-cli", "pulsemesh-runtime", Use::Build),

@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test may start what it waits for")]
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -27,28 +27,13 @@ fn server(serve: Box<Serve>) -> String {
         for stream in listener.incoming() {
             // A connection that is only tried sends nothing.
             let Ok(mut stream) = stream else { continue };
-            let Some((head, body)) = request(&mut stream) else { continue };
+            let Some((head, body)) = xtask::request::read(&mut stream) else { continue };
             if let Some(answer) = serve(&head, &body) {
                 let _ = stream.write_all(answer.as_bytes());
             }
         }
     });
     format!("http://{address}")
-}
-
-fn request(stream: &mut TcpStream) -> Option<(String, String)> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&buffer[..read]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-        if body.len() >= length.parse().ok()? {
-            return Some((head.to_owned(), body.to_owned()));
-        }
-    }
 }
 
 fn answer(status: u16, body: &str) -> Option<String> {

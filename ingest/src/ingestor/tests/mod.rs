@@ -13,7 +13,7 @@ use super::*;
 use crate::limits::{Allowance, Allowances};
 use crate::sink::{Batch, RowFault, Sink, SinkError, Written};
 use crate::store::memory::{MemoryStore, MemoryStoreLimits};
-use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row};
+use crate::store::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row};
 use crate::tenant::DEFAULT_TENANT;
 
 const TAKES: u8 = 0;
@@ -80,6 +80,18 @@ impl Store for Scripted {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         self.inner.counts(query)
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.inner.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        self.inner.erase(erasure, position)
     }
 }
 

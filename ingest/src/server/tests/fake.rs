@@ -11,7 +11,9 @@ use crate::code::Code;
 use crate::pulse;
 use crate::sink::replay::Replays;
 use crate::sink::{Batch, Sink, SinkError, Written};
-use crate::store::{Count, CountQuery, Page, Position, PulseQuery, QueryError, Row, Store};
+use crate::store::{
+    Count, CountQuery, Erased, Erasure, Page, Position, PulseQuery, QueryError, Row, Store,
+};
 use crate::submission::{Ack, Intake, Receipt, Refusal, Submission};
 use crate::tenant::Tenant;
 
@@ -164,5 +166,15 @@ impl Store for FakeStore {
             let kind = "request".to_owned();
             Ok(vec![Count { minute_ms: query.from_ms, kind, pulses: 3 }])
         })
+    }
+
+    fn bar(&self, _: &str, _: Option<i64>) {}
+
+    fn erase<'a>(
+        &'a self,
+        _: &'a Erasure,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async { Ok(Erased::default()) })
     }
 }

@@ -62,13 +62,13 @@ impl DeadLetters {
         let before = self.bytes();
         let (mut empty, mut half) = (Vec::new(), Vec::new());
         {
-            let State { active, broken, segments, .. } = &mut *self.lock();
+            let State { active, broken, segments, scrubbed, .. } = &mut *self.lock();
             let active = active.as_ref().map(|active| active.number);
             let busy = |number: u64| Some(number) == active || Some(number) == *broken;
             for (number, segment) in segments.iter_mut().filter(|(number, _)| !busy(**number)) {
                 if segment.is_empty(is_finished) {
                     empty.push(*number);
-                } else if segment.is_worth_writing() {
+                } else if segment.is_worth_writing() || scrubbed.contains(number) {
                     half.push(*number);
                 }
             }
@@ -77,7 +77,28 @@ impl DeadLetters {
         for number in half {
             self.shrink(number, is_finished)?;
         }
+        self.lock().end_scrubbing();
         Ok(before.saturating_sub(self.bytes()))
+    }
+
+    /// Has every segment written anew that holds a letter which is gone, at the next calls of
+    /// [`compact`](Self::compact).
+    pub(crate) fn scrub(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let with_gone = state.segments.iter().filter(|(_, segment)| segment.gone > 0);
+        let numbers: BTreeSet<_> = with_gone.map(|(number, _)| *number).collect();
+        let active = state.active.as_ref().map(|active| active.number).or(state.broken);
+        if active.is_some_and(|number| numbers.contains(&number)) {
+            self.end_active(&mut state)?;
+        }
+        state.scrubbed.extend(numbers);
+        state.end_scrubbing();
+        Ok(())
+    }
+
+    /// Whether no segment waits for that any more.
+    pub(crate) fn is_scrubbed(&self) -> bool {
+        self.lock().scrubbed.is_empty()
     }
 
     /// Writes a segment anew without what is gone.
@@ -90,7 +111,7 @@ impl DeadLetters {
             // What is damaged is kept until all that can be read is gone.
             let Piece::Record(offset, body) = piece else { return self.keep_damaged(number) };
             let Some(letter) = Letter::decode(body) else { return self.keep_damaged(number) };
-            if !marks.gone.contains(&offset) {
+            if !marks.gone.contains(offset) {
                 put_kept(&mut kept, offset, body);
                 stays.live += 1;
             } else if !is_finished(&letter.sink, letter.log, letter.seq) {
@@ -158,6 +179,18 @@ impl DeadLetters {
             self.bytes.fetch_sub(segment.bytes + segment.marks_bytes, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// Forgets segments that need not be written anew: nothing of them is gone, or some of it can't
+    /// be read, which is kept for a person.
+    fn end_scrubbing(&mut self) {
+        let Self { scrubbed, segments, .. } = self;
+        scrubbed.retain(|number| {
+            let segment = segments.get(number);
+            segment.is_some_and(|segment| segment.gone > 0 && !segment.is_damaged)
+        });
     }
 }
 

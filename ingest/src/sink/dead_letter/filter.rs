@@ -38,18 +38,25 @@ impl Filter {
 
     /// Whether a letter is meant.
     pub fn fits(&self, letter: &Letter) -> bool {
-        let first_ms = letter.first_at_us.div_euclid(1000);
-        letter.tenant == self.tenant
-            && self.reason.as_ref().is_none_or(|reason| *reason == letter.code)
+        self.fits_head(&letter.tenant, &letter.code, letter.first_at_us)
+            && (!self.looks_inside() || self.fits_pulse(letter))
+    }
+
+    /// The same of what is told without a look at the pulse or the message.
+    pub(crate) fn fits_head(&self, tenant: &str, code: &str, first_at_us: i64) -> bool {
+        let first_ms = first_at_us.div_euclid(1000);
+        tenant == self.tenant
+            && self.reason.as_ref().is_none_or(|reason| reason == code)
             && self.from_ms.is_none_or(|from| first_ms >= from)
             && self.to_ms.is_none_or(|to| first_ms < to)
-            && self.fits_pulse(letter)
+    }
+
+    /// Whether it asks for more than that.
+    pub(crate) fn looks_inside(&self) -> bool {
+        self.kind.is_some() || self.service.is_some() || self.text.is_some()
     }
 
     fn fits_pulse(&self, letter: &Letter) -> bool {
-        if self.kind.is_none() && self.service.is_none() && self.text.is_none() {
-            return true;
-        }
         let record = letter.record();
         let entry = record.as_ref().map(|record| &record.entry);
         let is = |wanted: &Option<String>, found: Option<&str>| {

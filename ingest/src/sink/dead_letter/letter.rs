@@ -1,11 +1,13 @@
-//! One dead letter and its bytes: what is said about the pulse as JSON, the pulse as a frame, so
-//! that it can go through the log again as it was.
+//! One dead letter and its bytes: what is said about the pulse, and the pulse as a frame, so that
+//! it can go through the log again as it was.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::log::frame::{Frame, FrameBuilder, Record, seal};
 use crate::sink::progress::LogId;
+
+use super::head;
 
 /// Attempts that a letter tells of: the last ones.
 pub(crate) const HISTORY_MAX: usize = 8;
@@ -93,13 +95,15 @@ impl Letter {
     }
 
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
-        let about = self.about_json();
-        bytes.extend_from_slice(&(about.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(about.as_bytes());
+        let at = bytes.len();
+        bytes.extend_from_slice(&[0; 4]);
+        head::put(bytes, self);
+        let length = (bytes.len() - at - 4) as u32;
+        bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(&self.frame);
     }
 
-    /// All that is known of it but its pulse.
+    /// All that is known of it but its pulse, as a store keeps it.
     pub(crate) fn about_json(&self) -> String {
         let about = About {
             tenant: self.tenant.clone(),
@@ -120,10 +124,11 @@ impl Letter {
     }
 
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
-        let (length, rest) = body.split_at_checked(4)?;
-        let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
-        let (about, frame) = rest.split_at_checked(length)?;
-        Self::from_parts(about, frame.to_vec())
+        let (about, frame) = parts(body)?;
+        if about.first() == Some(&b'{') {
+            return Self::from_parts(about, frame.to_vec());
+        }
+        Some(Self { frame: frame.to_vec(), ..head::read_whole(about)? })
     }
 
     /// The letter of what is known of it and its pulse.
@@ -145,6 +150,12 @@ impl Letter {
             frame,
         })
     }
+}
+
+/// The two parts of a letter's body: what is said about the pulse, and the pulse.
+pub(super) fn parts(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = body.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// A message, cut to what is kept of it.

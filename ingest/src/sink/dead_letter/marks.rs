@@ -1,13 +1,14 @@
 //! What has become of the letters of one segment since they were written: which are gone, and
 //! how, and which have failed again. A file beside the segment, replaced as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::letter::{Attempt, HISTORY_MAX, Letter, shortened};
 use super::sealed::Kind;
+use super::slip::Origin;
 
 /// Far above any: thousands of letters of a segment, each with its last attempts.
 pub(super) const KIND: Kind = Kind { magic: 0x4B4D_4C50, version: 1, bytes_max: 256 << 20 };
@@ -65,11 +66,17 @@ pub(crate) struct Failure {
     pub(crate) history: Vec<Attempt>,
 }
 
+/// Offsets in a segment, in ascending order: thousands of them leave at once, mostly behind those
+/// that have left before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Offsets(Vec<u32>);
+
 /// The marks of a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marks {
-    /// Offsets of letters that are gone.
-    pub(super) gone: BTreeSet<u32>,
+    /// Those of letters that are gone.
+    pub(super) gone: Offsets,
     pub(super) left: Vec<LeftOf>,
     pub(super) failed: BTreeMap<u32, Failure>,
 }
@@ -94,6 +101,11 @@ impl Left {
         } += 1;
     }
 
+    /// How many in all.
+    pub(super) fn total(&self) -> u64 {
+        self.replayed + self.expired + self.discarded + self.handed_over
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.replayed += other.replayed;
         self.expired += other.expired;
@@ -102,35 +114,56 @@ impl Left {
     }
 }
 
+impl Offsets {
+    pub(super) fn contains(&self, offset: u32) -> bool {
+        self.0.last().is_some_and(|last| offset <= *last) && self.0.binary_search(&offset).is_ok()
+    }
+
+    /// Adds an offset; whether it was not there.
+    pub(super) fn insert(&mut self, offset: u32) -> bool {
+        if self.0.last().is_none_or(|last| offset > *last) {
+            self.0.push(offset);
+            return true;
+        }
+        let place = self.0.binary_search(&offset);
+        place.map_err(|at| self.0.insert(at, offset)).is_err()
+    }
+}
+
 impl Marks {
     /// A letter leaves; whether it had not before.
-    pub(super) fn leave(&mut self, offset: u32, letter: &Letter, leaving: Leaving) -> bool {
-        if !self.gone.insert(offset) {
-            return false;
+    pub(super) fn leave(&mut self, offset: u32) -> bool {
+        let left = self.gone.insert(offset);
+        if left && !self.failed.is_empty() {
+            self.failed.remove(&offset);
         }
-        self.failed.remove(&offset);
-        let known = |of: &&mut LeftOf| of.sink == letter.sink && of.log == letter.log.0;
-        match self.left.iter_mut().find(known) {
-            Some(of) => of.left.count(leaving),
-            None => {
-                let (sink, log) = (letter.sink.clone(), letter.log.0);
-                let in_memory = letter.in_memory;
-                let mut of = LeftOf { sink, log, in_memory, left: Left::default() };
-                of.left.count(leaving);
-                self.left.push(of);
-            }
+        left
+    }
+
+    /// Counts letters that have left.
+    pub(super) fn count(&mut self, origin: &Origin, left: &Left) {
+        let known = |of: &&mut LeftOf| of.sink == origin.sink && of.log == origin.log.0;
+        if let Some(of) = self.left.iter_mut().find(known) {
+            return of.left.add(left);
         }
-        true
+        let Origin { sink, log, in_memory, .. } = origin;
+        let (sink, log, in_memory) = (sink.clone(), log.0, *in_memory);
+        self.left.push(LeftOf { sink, log, in_memory, left: *left });
     }
 
     /// A letter has failed again, `letter` being as it was before, with `tried` attempts.
     pub(super) fn fail(&mut self, offset: u32, letter: &Letter, tried: &Letter) -> bool {
-        if self.gone.contains(&offset) {
+        if self.gone.contains(offset) {
             return false;
         }
         let earlier = self.failed.remove(&offset).map(|failure| failure.history);
         self.failed.insert(offset, Failure::of(letter, tried, earlier.unwrap_or_default()));
         true
+    }
+
+    /// The reason for which a letter has failed again, if it has.
+    pub(super) fn code(&self, offset: u32) -> Option<&str> {
+        self.failed.get(&offset).map(|failure| &*failure.code)
     }
 
     /// Tells a letter what has become of it.

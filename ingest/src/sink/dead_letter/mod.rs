@@ -5,6 +5,7 @@
 
 mod compact;
 mod filter;
+mod head;
 mod letter;
 mod marks;
 mod open;
@@ -14,9 +15,10 @@ pub(crate) mod sealed;
 mod segment;
 mod settle;
 mod shared;
+mod slip;
 pub(crate) mod uuid_text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,11 +44,13 @@ pub use read::{Group, LetterPage};
 use segment::{
     FILE_HEADER_BYTES, VERSION_APPENDED, file_header, open_name, put_record, sealed_name,
 };
-pub(crate) use settle::{Fate, Settled};
+pub(crate) use settle::{FailedAgain, Fate, Settled};
 pub use shared::{
-    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+    LettersOfPulse, SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of,
+    time_and_group,
 };
 pub(crate) use shared::{group_of, shared_id};
+pub(crate) use slip::{Origin, Slip, Slips};
 
 /// Bytes at which another segment is begun; one is read into memory as a whole.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -115,6 +119,9 @@ struct State {
     segments: BTreeMap<u64, Segment>,
     /// The number of the next segment; none is used twice.
     next: u64,
+    /// Segments that are to be written anew though few of their letters are gone: these were
+    /// erased.
+    scrubbed: BTreeSet<u64>,
     /// Letters that are there, by tenant and reason.
     groups: BTreeMap<(String, String), u64>,
     left: HashMap<(String, LogId), Left>,
@@ -203,7 +210,7 @@ impl DeadLetters {
         }
         let number = self.write(&mut state, &records).map_err(AppendError::Io)?;
         for letter in letters {
-            state.count(letter, 1);
+            state.count((&letter.tenant, &letter.code), 1);
         }
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.live += letters.len() as u64;
@@ -299,9 +306,9 @@ impl State {
         (bytes < SEGMENT_BYTES).then_some((number, bytes))
     }
 
-    /// Counts a letter that is there (1) or not any more (-1).
-    fn count(&mut self, letter: &Letter, by: i64) {
-        let key = (letter.tenant.clone(), letter.code.clone());
+    /// Counts letters of a tenant and reason that are there (1) or not any more (-1).
+    fn count(&mut self, (tenant, code): (&str, &str), by: i64) {
+        let key = (tenant.to_owned(), code.to_owned());
         let count = self.groups.entry(key.clone()).or_default();
         *count = count.saturating_add_signed(by);
         if *count == 0 {
@@ -316,4 +323,4 @@ fn append_to(file: &dyn File, records: &[u8], at: u64) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -180,10 +180,10 @@ impl<'a> Found<'a> {
         let new = seqs.missing(letter.seq, letter.seq + 1) > 0;
         seqs.insert(letter.seq, letter.seq + 1);
         segment.note(&letter);
-        let is_gone = marks.gone.contains(&offset);
+        let is_gone = marks.gone.contains(offset);
         if new && !is_gone {
             marks.apply(offset, &mut letter);
-            self.state.count(&letter, 1);
+            self.state.count((&letter.tenant, &letter.code), 1);
             segment.live += 1;
             return false;
         }

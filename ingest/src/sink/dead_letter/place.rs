@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::LogId;
 use super::letter::Letter;
 
 /// Bits of an offset in an id: a segment is never longer than it can be read.
@@ -35,21 +36,22 @@ pub struct Held {
 impl Held {
     /// The id that clients call it by.
     pub fn id(&self) -> Uuid {
-        self.letter.id_at(self.place)
+        let Letter { sink, log, seq, .. } = &*self.letter;
+        self.place.id_of(sink, *log, *seq)
     }
 }
 
-impl Letter {
-    /// The id of this letter at a place: half says where it lies, half is of its own, so that
-    /// an id of another process's letter names none here.
-    pub(crate) fn id_at(&self, place: LetterPlace) -> Uuid {
+impl LetterPlace {
+    /// The id of the letter here: half says where it lies, half is of its own, so that an id of
+    /// another process's letter names none here.
+    pub(crate) fn id_of(self, sink: &str, log: LogId, seq: u64) -> Uuid {
         let mut hash = Xxh3::new();
-        hash.update(self.sink.as_bytes());
-        hash.update(self.log.0.as_bytes());
-        hash.update(&self.seq.to_le_bytes());
+        hash.update(sink.as_bytes());
+        hash.update(log.0.as_bytes());
+        hash.update(&seq.to_le_bytes());
         let own = u128::from(hash.digest()) << 64;
-        let segment = place.segment & ((1 << SEGMENT_BITS) - 1);
-        let whole = own | u128::from(segment << OFFSET_BITS) | u128::from(place.offset);
+        let segment = self.segment & ((1 << SEGMENT_BITS) - 1);
+        let whole = own | u128::from(segment << OFFSET_BITS) | u128::from(self.offset);
         // Sets the few bits that say which version of UUID it is.
         Builder::from_custom_bytes(whole.to_be_bytes()).into_uuid()
     }

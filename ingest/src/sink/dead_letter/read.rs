@@ -1,16 +1,20 @@
 //! Looks at letters: pages for a person, pieces for a replay. Each call reads a bounded number
-//! of segments, one after the other, and decodes one letter at a time. Blocks.
+//! of segments, one after the other, and decodes one letter at a time, which for a replay stays in
+//! its segment's bytes. Blocks.
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use uuid::Uuid;
 
 use super::marks::{self, Marks};
 use super::sealed::SealedError;
-use super::segment::{Piece, open_name, pieces, sealed_name};
-use super::{DeadLetters, Filter, Held, Letter, LetterPlace, SEGMENT_READ_BYTES_MAX, place_of};
+use super::segment::{open_name, sealed_name};
+use super::slip::{Slipper, Snapshot};
+use super::{
+    DeadLetters, Filter, Held, Letter, LetterPlace, SEGMENT_READ_BYTES_MAX, Slip, Slips, place_of,
+};
 
 /// Segments that one call looks through: about 64 MiB, a tenth of a second.
 const SEGMENTS_A_CALL_MAX: usize = 8;
@@ -46,34 +50,8 @@ pub(crate) struct Wanted {
     pub(crate) letters_max: usize,
     /// So many are enough at the end of a segment: what is noted of one is written as a whole.
     pub(crate) letters_enough: usize,
-    /// Bytes of pulses that end it.
+    /// Bytes that end it: of letters, or of whole segments where letters stay in those.
     pub(crate) bytes_max: usize,
-}
-
-/// A segment as it was at one moment.
-struct Snapshot {
-    bytes: Vec<u8>,
-    marks: Marks,
-}
-
-impl Snapshot {
-    /// Where its records lie in the file and under which offset, oldest first.
-    fn records(&self) -> impl DoubleEndedIterator<Item = (u32, &[u8])> {
-        let records: Vec<_> = pieces(&self.bytes)
-            .filter_map(|piece| match piece {
-                Piece::Record(offset, body) => Some((offset, body)),
-                Piece::Damaged | Piece::Torn(_) => None,
-            })
-            .filter(|(offset, _)| !self.marks.gone.contains(offset))
-            .collect();
-        records.into_iter()
-    }
-
-    fn letter(&self, offset: u32, body: &[u8]) -> Option<Letter> {
-        let mut letter = Letter::decode(body)?;
-        self.marks.apply(offset, &mut letter);
-        Some(letter)
-    }
 }
 
 impl DeadLetters {
@@ -132,7 +110,8 @@ impl DeadLetters {
                 return Ok(page);
             }
             let snapshot = self.snapshot(number)?;
-            for (offset, body) in snapshot.records().rev() {
+            let records: Vec<_> = snapshot.records().collect();
+            for (offset, body) in records.into_iter().rev() {
                 let place = LetterPlace { segment: number, offset };
                 if after.is_some_and(|after| place >= after) {
                     continue;
@@ -159,33 +138,32 @@ impl DeadLetters {
         filter: &Filter,
         (after, end): (Option<LetterPlace>, LetterPlace),
         wanted: Wanted,
-    ) -> io::Result<LetterPage> {
+    ) -> io::Result<Slips> {
         let begin = after.map_or(0, |after| after.segment);
         let segments = self.segments(|number| (begin..=end.segment).contains(&number));
-        let (mut page, mut bytes) = (LetterPage::default(), 0);
+        let (mut page, mut bytes) = (Slips::default(), 0);
         for (looked_through, number) in segments.into_iter().enumerate() {
-            let enough = page.letters.len() >= wanted.letters_enough;
+            let enough = page.slips.len() >= wanted.letters_enough || bytes >= wanted.bytes_max;
             if enough || looked_through == SEGMENTS_A_CALL_MAX {
                 return Ok(page);
             }
-            let snapshot = self.snapshot(number)?;
-            for (offset, body) in snapshot.records() {
-                let place = LetterPlace { segment: number, offset };
+            let snapshot = Arc::new(self.snapshot(number)?);
+            let mut slipper = Slipper::new(number, Arc::clone(&snapshot));
+            let before = page.slips.len();
+            for record in snapshot.records() {
+                let place = LetterPlace { segment: number, offset: record.0 };
                 if place >= end || after.is_some_and(|after| place <= after) {
                     continue;
                 }
-                let Some(letter) = snapshot.letter(offset, body) else { continue };
-                let fits = filter.fits(&letter);
-                if fits && (page.letters.len() == wanted.letters_max || bytes >= wanted.bytes_max) {
+                let Some((own, slip)) = slipper.slip(record, Some(filter)) else { continue };
+                if slip.is_some() && page.slips.len() == wanted.letters_max {
                     return Ok(page);
                 }
-                page.looked_at += u64::from(letter.tenant == filter.tenant);
+                page.looked_at += u64::from(own);
                 page.next = Some(place);
-                if fits {
-                    bytes += letter.frame.len();
-                    page.letters.push(Held { place, letter: letter.into() });
-                }
+                page.slips.extend(slip);
             }
+            bytes += if page.slips.len() > before { snapshot.bytes() } else { 0 };
             page.next = Some(LetterPlace { segment: number, offset: u32::MAX });
         }
         page.next = None;
@@ -244,44 +222,42 @@ impl DeadLetters {
     /// The letter of an id, if it is there and the tenant's.
     pub(crate) fn find(&self, tenant: &str, id: Uuid) -> io::Result<Option<Held>> {
         let Some(place) = place_of(id) else { return Ok(None) };
-        let found = self.at(&[place])?.into_iter().next();
+        let found = self.at(&[place])?.first().and_then(Slip::held);
         Ok(found.filter(|held| held.letter.tenant == tenant && held.id() == id))
     }
 
     /// Those letters of some places, in ascending order, that are there.
-    pub(crate) fn at(&self, places: &[LetterPlace]) -> io::Result<Vec<Held>> {
+    pub(crate) fn at(&self, places: &[LetterPlace]) -> io::Result<Vec<Slip>> {
         let mut found = Vec::with_capacity(places.len());
         for places in places.chunk_by(|a, b| a.segment == b.segment) {
             let Some(&LetterPlace { segment, .. }) = places.first() else { continue };
             if !self.lock().segments.contains_key(&segment) {
                 continue;
             }
-            let snapshot = self.snapshot(segment)?;
-            for (offset, body) in snapshot.records() {
-                let place = LetterPlace { segment, offset };
-                if places.binary_search(&place).is_ok()
-                    && let Some(letter) = snapshot.letter(offset, body)
-                {
-                    found.push(Held { place, letter: letter.into() });
-                }
-            }
+            let snapshot = Arc::new(self.snapshot(segment)?);
+            let mut slipper = Slipper::new(segment, Arc::clone(&snapshot));
+            let wanted = |(offset, _): &(u32, &[u8])| {
+                places.binary_search_by_key(offset, |place| place.offset).is_ok()
+            };
+            let records = snapshot.records().filter(wanted);
+            found.extend(records.filter_map(|record| slipper.slip(record, None)?.1));
         }
         Ok(found)
     }
 
     /// Keeps of some letters, in the order of their places, those that are there still.
-    pub(crate) fn keep_there(&self, letters: &mut Vec<Held>) -> io::Result<()> {
+    pub(crate) fn keep_there(&self, letters: &mut Vec<Slip>) -> io::Result<()> {
         let mut of_segment: Option<(u64, Marks)> = None;
         let mut failed = None;
-        letters.retain(|held| {
-            let LetterPlace { segment, offset } = held.place;
+        letters.retain(|slip| {
+            let LetterPlace { segment, offset } = slip.place;
             if of_segment.as_ref().is_none_or(|(number, _)| *number != segment) {
                 match self.marks(segment) {
                     Ok(marks) => of_segment = Some((segment, marks)),
                     Err(error) => failed = Some(error),
                 }
             }
-            of_segment.as_ref().is_some_and(|(_, marks)| !marks.gone.contains(&offset))
+            of_segment.as_ref().is_some_and(|(_, marks)| !marks.gone.contains(offset))
         });
         failed.map_or(Ok(()), Err)
     }
@@ -324,7 +300,8 @@ impl DeadLetters {
             let done = groups.iter().all(|group| group.sample.is_some());
             if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let _done = snapshot.records().rev().try_for_each(add);
+        let records: Vec<_> = snapshot.records().collect();
+        let _done = records.into_iter().rev().try_for_each(add);
         Ok(())
     }
 
@@ -353,7 +330,7 @@ impl DeadLetters {
         let end = self.lock().segments.get(&number).map_or(0, |segment| segment.bytes);
         let mut bytes = self.segment_bytes(number)?;
         bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
-        Ok(Snapshot { bytes, marks: self.marks(number)? })
+        Ok(Snapshot::new(bytes, self.marks(number)?))
     }
 
     pub(super) fn marks(&self, number: u64) -> io::Result<Marks> {

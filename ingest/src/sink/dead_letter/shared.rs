@@ -55,6 +55,17 @@ pub struct SharedPage {
     pub next: Option<SharedPlace>,
 }
 
+/// Letters of one pulse, and where to go on.
+#[derive(Debug, Clone, Default)]
+pub struct LettersOfPulse {
+    /// Those that were found.
+    pub letters: Vec<SharedLetter>,
+    /// The last place that was looked at; `None` when there is no more.
+    pub next: Option<SharedPlace>,
+    /// Whether there are more than are told.
+    pub cut: bool,
+}
+
 /// Why a store did not do what was asked of its letters.
 #[derive(Debug, Error)]
 pub enum SharedError {
@@ -86,6 +97,19 @@ pub trait SharedLetters: Send + Sync + Debug {
         after: &'a SharedPlace,
         limit: usize,
     ) -> BoxFuture<'a, Result<SharedPage, SharedError>>;
+
+    /// The letters of a tenant's pulse behind `after`; a bounded number is looked through.
+    fn of_pulse<'a>(
+        &'a self,
+        tenant: &'a str,
+        pulse: Uuid,
+        after: Option<&'a SharedPlace>,
+    ) -> BoxFuture<'a, Result<LettersOfPulse, SharedError>>;
+
+    /// Makes sure that no letter of a tenant is there that was last tried by then, in
+    /// microseconds since 1970, or comes to be there late; of what leads to letters too.
+    fn bury<'a>(&'a self, tenant: &'a str, until_us: i64)
+    -> BoxFuture<'a, Result<(), SharedError>>;
 
     /// The letter of an id.
     fn find<'a>(

@@ -10,7 +10,7 @@ use crate::fs::OsFs;
 use crate::fs::fault::{Faults, SimFs};
 use crate::sink::drain::tests::rig::frames;
 
-pub(super) fn letter(seq: u64) -> Letter {
+pub(crate) fn letter(seq: u64) -> Letter {
     let bytes = frames("a", u128::from(seq)..u128::from(seq) + 1);
     let frame = crate::log::frame::Frame::read_proven(&bytes).expect("a frame");
     let (_, record) = frame.entries().next().expect("a pulse");
@@ -108,12 +108,12 @@ fn a_newer_format_is_refused_untouched() {
     open(dir.path()).append(&[letter(1)]).expect("kept");
     let path = only_segment(dir.path());
     let mut newer = std::fs::read(&path).expect("read");
-    newer[4] = 3;
+    newer[4] = 5;
     let crc = crc32c::crc32c(&newer[..8]);
     newer[8..12].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, &newer).expect("written");
     let opened = DeadLetters::open(Arc::new(OsFs), dir.path().to_owned(), 1 << 30);
-    assert!(matches!(opened, Err(OpenError::Newer { version: 3, .. })));
+    assert!(matches!(opened, Err(OpenError::Newer { version: 5, .. })));
     assert_eq!(std::fs::read(&path).expect("read"), newer);
 }
 
@@ -152,7 +152,7 @@ fn places(letters: &DeadLetters) -> Vec<Held> {
 }
 
 fn leaves(held: &Held, leaving: Leaving) -> Settled {
-    Settled { held: held.clone(), fate: Fate::Leaves(leaving) }
+    Settled::leaves(held, leaving)
 }
 
 fn fails(held: &Held, code: &str) -> Settled {
@@ -166,7 +166,36 @@ fn fails(held: &Held, code: &str) -> Settled {
         history,
         ..Letter::clone(&held.letter)
     };
-    Settled { held: held.clone(), fate: Fate::Fails(Box::new(tried)) }
+    let letter = Letter::clone(&held.letter);
+    let fate = Fate::Fails(Box::new(FailedAgain { letter, tried }));
+    Settled { place: held.place, origin: Origin::of(&held.letter), fate }
+}
+
+/// All letters of a tenant and, where one is given, a reason, as a replay has them.
+fn slips(letters: &DeadLetters, reason: Option<&str>) -> Vec<Slip> {
+    let wanted = Wanted { letters_max: 1_000, letters_enough: 1_000, bytes_max: 1 << 20 };
+    let filter = Filter { reason: reason.map(str::to_owned), ..Filter::of("a") };
+    letters.forward(&filter, (None, letters.end()), wanted).expect("read").slips
+}
+
+#[test]
+fn a_letter_that_fails_again_while_it_is_on_its_way_is_counted_out_of_its_new_group() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let letters = open(dir.path());
+    letters.append(&[letter(1), letter(2), letter(3)]).expect("kept");
+    let (early, held) = (slips(&letters, None), places(&letters));
+    letters.settle(&[fails(&held[1], "worse")]).expect("noted");
+    let worse = slips(&letters, Some("worse"));
+    assert_eq!(worse.iter().map(|slip| slip.seq).collect::<Vec<_>>(), [2]);
+    assert_eq!((worse[0].later_code(), early[1].later_code()), (Some("worse"), None));
+    let leave = |slip| Settled::of(slip, Fate::Leaves(Leaving::Replayed));
+    letters.settle(&early[..2].iter().map(leave).collect::<Vec<_>>()).expect("noted");
+    for letters in [letters, open(dir.path())] {
+        let groups = letters.groups("a").expect("read");
+        let groups: Vec<_> = groups.iter().map(|group| (&*group.reason, group.count)).collect();
+        assert_eq!(groups, [("bad_value", 1)]);
+        assert_eq!((letters.len(), letters.left("main", main_log()).replayed), (1, 2));
+    }
 }
 
 fn main_log() -> LogId {
@@ -255,7 +284,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
         loop {
             let wanted = Wanted { letters_max: limit, letters_enough: limit, bytes_max: 1 << 20 };
             let page = letters.forward(&Filter::of("a"), (after, end), wanted).expect("read");
-            seqs.extend(page.letters.iter().map(|held| held.letter.seq));
+            seqs.extend(page.slips.iter().map(|slip| slip.seq));
             looked_at += page.looked_at;
             after = page.next;
             if after.is_none() {
@@ -270,7 +299,7 @@ fn pages_and_pieces_come_in_order_without_gap_whatever_their_size() {
     letters.append(&[letter(100)]).expect("kept");
     let wanted = Wanted { letters_max: 100, letters_enough: 100, bytes_max: 1 << 20 };
     let page = letters.forward(&Filter::of("a"), (None, end), wanted).expect("read");
-    assert_eq!(page.letters.last().map(|held| held.letter.seq), Some(99), "the end is frozen");
+    assert_eq!(page.slips.last().map(|slip| slip.seq), Some(99), "the end is frozen");
 }
 
 #[test]
@@ -433,6 +462,9 @@ fn letters_of_the_first_version_are_read_moved_and_given_back() {
     held.sort_by_key(|held| held.place);
     assert_eq!(held.iter().map(|held| held.letter.seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(held[0].letter.record().expect("a pulse").entry.raw, b"7");
+    let slips = slips(&letters, Some("bad"));
+    assert_eq!(slips.iter().filter_map(Slip::held).collect::<Vec<_>>(), held);
+    assert!(slips.iter().all(|slip| slip.frame_bytes() == letter(7).frame));
     let gone: Vec<_> = held[..3].iter().map(|held| leaves(held, Leaving::Replayed)).collect();
     assert_eq!(letters.settle(&gone).expect("noted"), 3);
     assert_eq!(letters.compact(&|_, _, _| true).expect("looked"), 0, "more may go soon");

@@ -217,6 +217,11 @@ impl Drains {
         Whereabouts::new(Arc::clone(&self.view))
     }
 
+    /// Who knows how far the sinks are.
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
     /// What is done with the dead letters.
     pub fn replays(&self) -> &Replays {
         &self.replays

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::metrics::{HeldMetrics, LedgerLabels, SinkLabels, SinkMetrics};
 use crate::sink::buffer::MemoryBuffer;
 use crate::sink::dead_letter::DeadLetters;
+use crate::sink::progress::LogId;
+use crate::sink::source::Source;
 
 use super::board::Board;
 use super::ledger::SinkLedger;
@@ -26,6 +28,24 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn boards(&self) -> impl Iterator<Item = &Arc<Board>> {
         self.log.iter().chain([&self.memory])
+    }
+
+    /// Where each source ends now.
+    pub(crate) fn ends(&self) -> Vec<(LogId, u64)> {
+        self.boards().map(|board| (board.source.id(), board.source.end_seq())).collect()
+    }
+
+    /// Whether every sink has finished all of these sources up to there, and its place in the log
+    /// says so after a crash too. A source that is not there any more has nothing to come.
+    pub(crate) fn are_past(&self, ends: &[(LogId, u64)]) -> bool {
+        self.boards().all(|board| {
+            let end = ends.iter().find(|(id, _)| *id == board.source.id());
+            let past = |sink: &Arc<SinkDrain>, end| match board.kind {
+                Source::Log => board.durable_low(sink.index) >= end,
+                Source::Memory => board.low(sink.index) >= end,
+            };
+            end.is_none_or(|(_, end)| self.sinks.iter().all(|sink| past(sink, *end)))
+        })
     }
 
     pub(crate) fn required(&self) -> impl Iterator<Item = &Arc<SinkDrain>> {

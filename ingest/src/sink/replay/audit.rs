@@ -23,7 +23,8 @@ const BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Line<'a> {
     pub(crate) at_us: i64,
-    /// `replay_created`, `replay_completed`, `replay_cancelled`, `discarded` or `edited`.
+    /// `replay_created`, `replay_completed`, `replay_cancelled`, `discarded` or `edited`;
+    /// `erasure_created`, `erasure_completed` or `erasure_cancelled`.
     pub(crate) action: &'static str,
     pub(crate) tenant: &'a str,
     /// The tenant's and the key's name, where keys are needed.
@@ -39,6 +40,11 @@ pub(crate) struct Line<'a> {
         serialize_with = "uuid_text::option::serialize"
     )]
     pub(crate) letter: Option<Uuid>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "uuid_text::option::serialize"
+    )]
+    pub(crate) erasure: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) dry_run: bool,

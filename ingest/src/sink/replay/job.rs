@@ -1,9 +1,13 @@
 //! A replay as it is kept: what it is to do, how far it is. Pure.
 
-use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::sink::dead_letter::{Filter, LetterPlace, SharedPlace};
+
+use super::flight::Flight;
 
 /// Letters of a dry run that are told by id.
 pub(crate) const SAMPLE_MAX: usize = 10;
@@ -78,6 +82,17 @@ pub struct Counts {
     pub skipped: u64,
 }
 
+impl Counts {
+    pub(crate) fn add(&mut self, more: Self) {
+        let Self { matched, stored, expired, failed, skipped } = more;
+        self.matched += matched;
+        self.stored += stored;
+        self.expired += expired;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+}
+
 /// A replay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
@@ -105,8 +120,9 @@ pub struct Replay {
     pub(crate) end: LetterPlace,
     /// All up to here are done.
     pub(crate) done: Option<LetterPlace>,
-    /// What its sink is being given; kept before it is.
-    pub(crate) in_flight: Option<InFlight>,
+    /// What its sink is being given, piece by piece, the oldest first; kept before it is.
+    #[serde(deserialize_with = "read_flights")]
+    pub(crate) in_flight: VecDeque<Flight>,
     /// How far it is with what a store keeps for all processes, which comes after what lies on
     /// this disk; `None` where there is no such store.
     #[serde(default)]
@@ -122,29 +138,29 @@ pub(crate) struct SharedPart {
     pub(crate) after: Option<SharedPlace>,
 }
 
-/// Letters on their way to their sink.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct InFlight {
-    /// The number of the first; the others' follow. A letter keeps its number until it is known
-    /// how it ended: a sink that keeps its progress takes no number twice.
-    pub(crate) first_seq: u64,
-    /// Where they lie, `None` for those that have ended.
-    pub(crate) places: Vec<Option<LetterPlace>>,
-    /// Where the replay goes on after them; `None`: it is at its end.
-    pub(crate) next: Option<LetterPlace>,
-    pub(crate) looked_at: u64,
-}
-
 impl Replay {
     /// Whether it has work to do now.
     pub(crate) fn is_due(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Cancelling)
     }
 
-    /// The letters on their way have ended; whether it ends with them.
-    pub(crate) fn landed(&mut self, now_us: i64) -> bool {
-        let Some(flight) = self.in_flight.take() else { return false };
-        self.move_on(flight.next, flight.looked_at, now_us)
+    /// Goes on behind those pieces that have ended with all before them; whether it ends with
+    /// that.
+    pub(crate) fn land(&mut self, now_us: i64) -> bool {
+        let mut ended = false;
+        while let Some(flight) = self.in_flight.pop_front_if(|flight| flight.has_landed()) {
+            ended = self.move_on(flight.next, flight.looked_at, now_us);
+        }
+        ended
+    }
+
+    /// Where what is not on its way yet begins: behind a place, or, within, at the first letter;
+    /// `None`: all is on its way.
+    pub(crate) fn behind(&self) -> Option<Option<LetterPlace>> {
+        match self.in_flight.back() {
+            Some(last) => last.next.map(Some),
+            None => Some(self.done),
+        }
     }
 
     /// Goes on behind `next`; without one it has come to its end. Returns whether it ends.
@@ -187,20 +203,30 @@ impl Replay {
         self.go_on(true, now_us)
     }
 
+    /// Most letters a second that it writes.
+    pub(crate) fn rate(&self) -> Option<u32> {
+        self.order.rate.filter(|_| !self.order.dry_run)
+    }
+
+    /// Whether more of it is written as soon as can be.
+    pub(crate) fn goes_on_at_once(&self) -> bool {
+        self.phase == Phase::Running && self.order.rate.is_none() && self.behind().is_some()
+    }
+
     /// How many letters are tried at once.
     pub(crate) fn piece_letters(&self, most: usize) -> usize {
-        let rate = self.order.rate.filter(|_| !self.order.dry_run);
-        let capped = rate.map_or(u32::MAX, |rate| (rate / RATE_PARTS).max(1));
+        let capped = self.rate().map_or(u32::MAX, |rate| (rate / RATE_PARTS).max(1));
         usize::try_from(capped).unwrap_or(usize::MAX).min(most)
     }
 
     /// Whether it is the store's turn.
     pub(crate) fn is_with_store(&self) -> bool {
-        self.in_flight.is_none() && self.shared.as_ref().is_some_and(|shared| shared.begun)
+        self.in_flight.is_empty() && self.shared.as_ref().is_some_and(|shared| shared.begun)
     }
 
     fn go_on(&mut self, more: bool, now_us: i64) -> bool {
         let ends = match self.phase {
+            Phase::Cancelling if !self.in_flight.is_empty() => None,
             Phase::Cancelling => Some(Phase::Cancelled),
             _ if !more => Some(Phase::Completed),
             _ => None,
@@ -210,4 +236,19 @@ impl Replay {
         }
         ends.is_some()
     }
+}
+
+/// Flights as they are read: in earlier versions there was one at most.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flights {
+    Many(VecDeque<Flight>),
+    One(Option<Flight>),
+}
+
+fn read_flights<'de, D: Deserializer<'de>>(from: D) -> Result<VecDeque<Flight>, D::Error> {
+    Ok(match Flights::deserialize(from)? {
+        Flights::Many(flights) => flights,
+        Flights::One(flight) => flight.into_iter().collect(),
+    })
 }

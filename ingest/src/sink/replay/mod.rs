@@ -3,6 +3,10 @@
 //! them. Knows neither HTTP nor who may do what.
 
 mod audit;
+mod batches;
+mod ended;
+mod erase;
+mod flight;
 mod job;
 mod piece;
 mod recent;
@@ -19,7 +23,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -27,8 +31,8 @@ use crate::clock::now_us;
 use crate::fs::Fs;
 use crate::metrics::LeftLabels;
 use crate::sink::dead_letter::{
-    DeadLetters, Fate, Filter, Group, Held, Leaving, LetterPage, LetterPlace, OpenError, Settled,
-    SharedError, SharedLetters,
+    DeadLetters, Filter, Group, Leaving, LetterPage, LetterPlace, OpenError, Settled, SharedError,
+    SharedLetters,
 };
 use crate::sink::drain::job::Tried;
 use crate::sink::drain::view::View;
@@ -38,6 +42,7 @@ use job::SharedPart;
 use recent::Recent;
 use table::Table;
 
+pub(crate) use erase::LettersReached;
 pub use job::{Counts, Order, Phase, Replay};
 pub use recent::Replayed;
 pub use shown::{Behind, Listing, Shown, ShownGroup};
@@ -104,6 +109,8 @@ struct Desk {
     shared: Option<Arc<dyn SharedLetters>>,
     /// Held while a letter is given up and while letters are taken for a replay: none is both.
     taking: Mutex<()>,
+    /// Held while letters are handed over, and while they are erased: none is both.
+    handing: Semaphore,
     /// What is being tried, of which replay.
     trying: Mutex<Option<(Uuid, Arc<Tried>)>>,
     /// Rung when there is something to do.
@@ -124,6 +131,7 @@ impl Replays {
             shared: view.sinks.iter().find_map(|drain| drain.sink.letters()),
             view,
             taking: Mutex::default(),
+            handing: Semaphore::new(1),
             trying: Mutex::default(),
             due: Notify::new(),
             changed: Notify::new(),
@@ -176,31 +184,9 @@ impl Replays {
         self.desk.letters.groups(tenant)
     }
 
-    /// The letters of a tenant's pulse, the newest first, behind `after`. Looks through a bounded
-    /// number, as [`Replays::page`] does.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub fn of_pulse(
-        &self,
-        tenant: &str,
-        pulse: Uuid,
-        after: Option<LetterPlace>,
-    ) -> io::Result<LetterPage> {
-        self.desk.letters.of_pulse(tenant, pulse, after)
-    }
-
     /// The letters of a tenant's pulse that were replayed lately, since the process began.
     pub fn replayed(&self, tenant: &str, pulse: Uuid) -> Vec<Replayed> {
         self.desk.recent.of(tenant, pulse)
-    }
-
-    /// One letter.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn letter(&self, tenant: &str, id: Uuid) -> io::Result<Option<Held>> {
-        self.desk.find(tenant, id)
     }
 
     /// Gives a letter up. `edited`: because a mended pulse has taken its place.
@@ -211,7 +197,7 @@ impl Replays {
         let desk = &*self.desk;
         let _taking = desk.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let held = desk.find(actor.tenant, id)?.ok_or(ReplayError::NotFound)?;
-        if desk.table.in_flight().contains(&held.place) {
+        if desk.table.is_in_flight(held.place) {
             return Err(ReplayError::InFlight);
         }
         desk.audit.add(&Line {
@@ -220,8 +206,7 @@ impl Replays {
             ..line(actor)
         })?;
         let sink = held.letter.sink.clone();
-        let fate = Fate::Leaves(Leaving::Discarded);
-        if desk.letters.settle(&[Settled { held, fate }])? == 0 {
+        if desk.letters.settle(&[Settled::leaves(&held, Leaving::Discarded)])? == 0 {
             return Err(ReplayError::NotFound);
         }
         desk.count(&sink, Leaving::Discarded, 1);
@@ -273,7 +258,7 @@ impl Replays {
                 _ if replay.phase == Phase::Cancelling => Phase::Cancelling,
                 Steer::Pause => Phase::Paused,
                 Steer::Resume => Phase::Running,
-                Steer::Cancel if replay.in_flight.is_some() => Phase::Cancelling,
+                Steer::Cancel if !replay.in_flight.is_empty() => Phase::Cancelling,
                 Steer::Cancel => Phase::Cancelled,
             };
             if replay.phase == Phase::Cancelled {
@@ -348,6 +333,7 @@ fn line(actor: Actor<'_>) -> Line<'_> {
         asked_by: actor.by,
         replay: None,
         letter: None,
+        erasure: None,
         filter: None,
         dry_run: false,
         counts: None,

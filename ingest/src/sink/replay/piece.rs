@@ -1,93 +1,150 @@
 //! Writes one piece of a replay: letters to their sinks under the numbers that are kept for
 //! them, then notes what became of each. A letter leaves only when its sink has synced its row.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::log::frame::Frame;
-use crate::sink::batch::{Batch, RowRef};
-use crate::sink::dead_letter::{Fate, Held, Leaving, LetterPlace, Settled};
+use crate::sink::batch::Batch;
+use crate::sink::dead_letter::{Leaving, LetterPlace, Slip};
 use crate::sink::drain::job::{Ends, Job, Outcome, Tried};
 use crate::sink::drain::sink_drain::SinkDrain;
-use crate::sink::progress::LogId;
 
-use super::job::Replay;
+use super::batches::{Row, batches_of, entry_of};
+use super::ended::Ended;
+use super::flight::{Flight, Numbered};
 use super::runner::blocking;
-use super::{Desk, Phase};
+use super::{Counts, Desk, Phase};
 
-/// Letters of a batch, and bytes that end one: a batch from the log at its usual size.
-const BATCH_LETTERS_MAX: usize = 5_000;
-const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches of a piece that a sink has at once: as few as keep it busy while others are prepared.
 const BATCHES_AT_ONCE: usize = 4;
 /// How long a sink that could not sync is left alone.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
 
-/// Letters by their number.
-type Numbered = BTreeMap<u64, Held>;
+/// A piece that sinks were given, and of which it is not noted yet how it ended.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) replay: Uuid,
+    pub(super) first_seq: u64,
+    of_sinks: Vec<OfSink>,
+}
 
-/// Writes what is on its way of a replay; `held` are those of it that are still there.
-pub(super) async fn write(desk: &Arc<Desk>, replay: &Replay, held: Vec<Held>) -> io::Result<()> {
-    let Some(flight) = &replay.in_flight else { return Ok(()) };
-    let mut numbers: Vec<(LetterPlace, u64)> = (flight.first_seq..)
-        .zip(&flight.places)
-        .filter_map(|(seq, place)| place.map(|place| (place, seq)))
-        .collect();
-    numbers.sort_unstable();
-    let mut by_sink: HashMap<String, Numbered> = HashMap::new();
-    let mut there = Vec::with_capacity(held.len());
-    for held in held {
-        let Ok(at) = numbers.binary_search_by_key(&held.place, |(place, _)| *place) else {
-            continue;
-        };
-        there.push(held.place);
-        let (_, seq) = numbers[at];
-        match by_sink.get_mut(&held.letter.sink) {
-            Some(letters) => drop(letters.insert(seq, held)),
-            None => drop(by_sink.insert(held.letter.sink.clone(), BTreeMap::from([(seq, held)]))),
+/// Those of its letters that one sink was given, in the order of their numbers and places.
+#[derive(Debug)]
+struct OfSink {
+    drain: Arc<SinkDrain>,
+    letters: Vec<Numbered>,
+    outcome: Outcome,
+}
+
+/// Has sinks write a piece; `slips` are those of its letters that are still there.
+pub(super) async fn write(
+    desk: &Arc<Desk>,
+    replay: Uuid,
+    flight: &Flight,
+    slips: Vec<Slip>,
+) -> Written {
+    let (letters, gone) = flight.number(slips);
+    let mut written = Written { replay, first_seq: flight.first_seq, of_sinks: Vec::new() };
+    // What was noted just before a crash is not there any more; it has been taken.
+    written.land(desk, &gone, Counts { stored: gone.len() as u64, ..Counts::default() });
+    for (sink, letters) in by_sink(letters) {
+        match desk.view.sinks.iter().find(|drain| drain.name == sink).map(Arc::clone) {
+            Some(drain) => written.write_to(desk, drain, letters).await,
+            None => written.skip(desk, &letters),
         }
     }
-    // What was noted just before a crash is not there any more; it has been taken.
-    let gone = numbers.iter().map(|(place, _)| *place);
-    let gone: Vec<_> = gone.filter(|place| there.binary_search(place).is_err()).collect();
-    land(desk, replay, &gone, |counts| counts.stored += gone.len() as u64);
-    for (sink, letters) in by_sink {
-        let drain = desk.view.sinks.iter().find(|drain| drain.name == sink).map(Arc::clone);
-        match drain {
-            Some(drain) => write_to(desk, replay, &drain, letters).await?,
-            None => skip(desk, replay, letters.values()),
-        }
+    written
+}
+
+/// Notes what has become of a piece.
+pub(super) async fn settle(desk: &Arc<Desk>, mut written: Written) -> io::Result<()> {
+    for of_sink in std::mem::take(&mut written.of_sinks) {
+        written.settle(desk, of_sink).await?;
     }
     Ok(())
 }
 
-async fn write_to(
-    desk: &Arc<Desk>,
-    replay: &Replay,
-    drain: &Arc<SinkDrain>,
-    mut letters: Numbered,
-) -> io::Result<()> {
-    let unreadable: Vec<_> =
-        (letters.iter().filter(|(_, held)| entry_of(&held.letter.frame).is_none()))
-            .map(|(seq, _)| *seq)
-            .collect();
-    let skipped: Vec<_> = unreadable.iter().filter_map(|seq| letters.remove(seq)).collect();
-    skip(desk, replay, skipped.iter());
-    if letters.is_empty() {
-        return Ok(());
+fn by_sink(letters: Vec<Numbered>) -> Vec<(String, Vec<Numbered>)> {
+    let mut by_sink: Vec<(String, Vec<Numbered>)> = Vec::new();
+    let room = letters.len();
+    for letter in letters {
+        let sink = &letter.slip.origin.sink;
+        match by_sink.iter_mut().find(|(name, _)| name == sink) {
+            Some((_, letters)) => letters.push(letter),
+            None => {
+                let mut letters = Vec::with_capacity(if by_sink.is_empty() { room } else { 1 });
+                let sink = sink.clone();
+                letters.push(letter);
+                by_sink.push((sink, letters));
+            }
+        }
     }
-    let below = desk.table.finished_below();
-    let frames = letters.iter().map(|(seq, held)| (*seq, &*held.letter.frame));
-    let batches = batches_of(desk.table.log(), frames, below);
-    let outcome = try_batches(desk, replay.id, drain, batches).await;
-    settle(desk, replay, drain, (letters, outcome)).await
+    by_sink
+}
+
+impl Written {
+    async fn write_to(&mut self, desk: &Desk, drain: Arc<SinkDrain>, mut letters: Vec<Numbered>) {
+        let rows = letters.iter().map(|letter| {
+            let (chunk, frame) = letter.slip.frame();
+            Row { seq: letter.seq, chunk, frame, bytes: letter.slip.frame_bytes().len() }
+        });
+        let batches = batches_of(desk.table.log(), rows, desk.table.finished_below());
+        if batches.iter().map(Batch::len).sum::<usize>() < letters.len() {
+            let unreadable = |letter: &mut Numbered| entry_of(letter.slip.frame_bytes()).is_none();
+            let unreadable: Vec<_> = letters.extract_if(.., unreadable).collect();
+            self.skip(desk, &unreadable);
+        }
+        let outcome = try_batches(desk, self.replay, &drain, batches).await;
+        self.of_sinks.push(OfSink { drain, letters, outcome });
+    }
+
+    async fn settle(&self, desk: &Arc<Desk>, of_sink: OfSink) -> io::Result<()> {
+        let OfSink { drain, letters, outcome } = of_sink;
+        if !outcome.taken.is_empty() && !synced(desk, &drain).await {
+            return Ok(());
+        }
+        let ended = blocking(desk, |_| Ok(Ended::of(letters, outcome))).await?;
+        // Some may be in the store too, where the last word of their handing over was not heard.
+        if let Some(shared) = &desk.shared {
+            let gone = ended.stored.iter().chain(&ended.expired);
+            let gone: Vec<_> = gone.filter_map(|slip| desk.shared_of(slip)).collect();
+            shared.remove(&gone).await.map_err(io::Error::other)?;
+        }
+        let ended = blocking(desk, move |desk| {
+            desk.letters.settle(&ended.settled)?;
+            desk.remember(&ended.stored);
+            Ok(ended)
+        })
+        .await?;
+        let Ended { settled, counts, .. } = ended;
+        desk.count(&drain.name, Leaving::Expired, counts.expired);
+        desk.count(&drain.name, Leaving::Replayed, counts.stored);
+        let places: Vec<_> = settled.iter().map(|settled| settled.place).collect();
+        self.land(desk, &places, counts);
+        Ok(())
+    }
+
+    fn skip(&self, desk: &Desk, letters: &[Numbered]) {
+        let places: Vec<_> = letters.iter().map(|letter| letter.slip.place).collect();
+        self.land(desk, &places, Counts { skipped: places.len() as u64, ..Counts::default() });
+    }
+
+    /// These are no longer on their way.
+    fn land(&self, desk: &Desk, places: &[LetterPlace], counts: Counts) {
+        if places.is_empty() {
+            return;
+        }
+        desk.table.change(self.replay, |replay| {
+            replay.counts.add(counts);
+            let is = |flight: &&mut Flight| flight.first_seq == self.first_seq;
+            replay.in_flight.iter_mut().filter(is).for_each(|flight| flight.land(places));
+        });
+    }
 }
 
 /// Has a sink write batches; returns how their rows have ended.
@@ -120,89 +177,6 @@ pub(super) async fn try_batches(
     std::mem::take(&mut *tried.outcome())
 }
 
-/// The letters in batches as a sink has them from the log.
-pub(super) fn batches_of<'a>(
-    log: LogId,
-    frames: impl Iterator<Item = (u64, &'a [u8])>,
-    below: u64,
-) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut frames = frames.peekable();
-    while frames.peek().is_some() {
-        let (mut chunks, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while rows.len() < BATCH_LETTERS_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Some((seq, frame)) = frames.next()
-        {
-            let Some(entry) = entry_of(frame) else { continue };
-            rows.push(RowRef { seq, chunk: chunks.len() as u32, frame: 0, entry });
-            bytes += frame.len();
-            chunks.push(Bytes::copy_from_slice(frame));
-        }
-        batches.push(Batch::new(chunks.into(), rows, Some(log), below, bytes).replayed());
-    }
-    batches
-}
-
-/// Where the pulse lies in its frame, if it can be read.
-pub(super) fn entry_of(frame: &[u8]) -> Option<u32> {
-    let frame = Frame::read_proven(frame).ok()?;
-    frame.entries().next().map(|(offset, _)| offset as u32)
-}
-
-/// Notes what has become of letters.
-async fn settle(
-    desk: &Arc<Desk>,
-    replay: &Replay,
-    drain: &SinkDrain,
-    (mut letters, outcome): (Numbered, Outcome),
-) -> io::Result<()> {
-    if !outcome.taken.is_empty() && !synced(desk, drain).await {
-        return Ok(());
-    }
-    let (mut settled, mut expired_total) = (Vec::new(), 0);
-    for (ranges, expired) in outcome.taken {
-        let seqs = ranges.into_iter().flat_map(|(start, end)| start..end);
-        let mut taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
-        // What has expired was received before what has not.
-        taken.sort_by_key(|held| held.letter.record().map(|record| record.envelope.received_at_us));
-        for (held, place) in taken.into_iter().zip(0..) {
-            let leaving = if place < expired { Leaving::Expired } else { Leaving::Replayed };
-            settled.push(Settled { held, fate: Fate::Leaves(leaving) });
-        }
-        expired_total += expired;
-    }
-    let taken = settled.len() as u64;
-    for tried in outcome.failed {
-        if let Some(held) = letters.remove(&tried.seq) {
-            settled.push(Settled { held, fate: Fate::Fails(Box::new(tried)) });
-        }
-    }
-    let failed = settled.len() as u64 - taken;
-    settled.sort_by_key(|settled| settled.held.place);
-    let places: Vec<_> = settled.iter().map(|settled| settled.held.place).collect();
-    // Some may be in the store too, where the last word of their handing over was not heard.
-    if let Some(shared) = &desk.shared {
-        let gone = settled.iter().filter(|settled| matches!(settled.fate, Fate::Leaves(_)));
-        let gone: Vec<_> = gone.map(|settled| desk.shared_of(&settled.held)).collect();
-        shared.remove(&gone).await.map_err(io::Error::other)?;
-    }
-    let is_replayed = |settled: &&Settled| settled.fate == Fate::Leaves(Leaving::Replayed);
-    let replayed: Vec<_> =
-        settled.iter().filter(is_replayed).map(|settled| settled.held.clone()).collect();
-    blocking(desk, move |desk| desk.letters.settle(&settled)).await?;
-    replayed.iter().for_each(|held| desk.recent.add(held));
-    let expired = expired_total.min(taken);
-    desk.count(&drain.name, Leaving::Expired, expired);
-    desk.count(&drain.name, Leaving::Replayed, taken - expired);
-    land(desk, replay, &places, |counts| {
-        counts.stored += taken - expired;
-        counts.expired += expired;
-        counts.failed += failed;
-    });
-    Ok(())
-}
-
 /// Makes what a sink has taken survive a power loss; whether it did before all stops.
 pub(super) async fn synced(desk: &Desk, drain: &SinkDrain) -> bool {
     let mut told = false;
@@ -219,31 +193,4 @@ pub(super) async fn synced(desk: &Desk, drain: &SinkDrain) -> bool {
         sleep(SYNC_WAIT).await;
     }
     false
-}
-
-fn skip<'a>(desk: &Desk, replay: &Replay, letters: impl Iterator<Item = &'a Held>) {
-    let places: Vec<_> = letters.map(|held| held.place).collect();
-    land(desk, replay, &places, |counts| counts.skipped += places.len() as u64);
-}
-
-/// These are no longer on their way.
-fn land(
-    desk: &Desk,
-    replay: &Replay,
-    places: &[LetterPlace],
-    count: impl FnOnce(&mut super::Counts),
-) {
-    if places.is_empty() {
-        return;
-    }
-    let mut landed = places.to_vec();
-    landed.sort_unstable();
-    desk.table.change(replay.id, |replay| {
-        count(&mut replay.counts);
-        for place in replay.in_flight.iter_mut().flat_map(|flight| &mut flight.places) {
-            if place.as_ref().is_some_and(|place| landed.binary_search(place).is_ok()) {
-                *place = None;
-            }
-        }
-    });
 }

@@ -7,20 +7,23 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::clock::now_us;
 use crate::sink::dead_letter::{
-    Fate, Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
-    SharedPlace, Wanted, group_of, shared_id, time_and_group,
+    Held, Leaving, Letter, LetterPlace, Settled, SharedLetter, SharedLetters, SharedPage,
+    SharedPlace, Slip, Wanted, group_of, shared_id, time_and_group,
 };
 use crate::sink::drain::job::Outcome;
 
-use super::Desk;
+use super::batches::{Row, batches_of, entry_of};
 use super::job::{Replay, SAMPLE_MAX};
 use super::piece;
+use super::recent::RECENT_MAX;
 use super::runner::blocking;
+use super::{Desk, Shown};
 
 /// Between two looks for letters to hand over, and after a store that was away.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -45,7 +48,10 @@ pub(super) async fn hand_over(desk: Arc<Desk>, shared: Arc<dyn SharedLetters>) {
             sleep(INTERVAL).await;
             continue;
         }
-        match hand_over_some(&desk, &*shared, behind).await {
+        let Ok(handing) = desk.handing.acquire().await else { return };
+        let handed = hand_over_some(&desk, &*shared, behind).await;
+        drop(handing);
+        match handed {
             Ok(Some(next)) => (behind, failures) = (Some(next), 0),
             Ok(None) => (end, failures) = (Some(now_end), 0),
             Err(error) => {
@@ -74,14 +80,13 @@ async fn hand_over_some(
     let may = |held: &Held| !busy.contains(&held.place) && !held.letter.tenant.is_empty();
     let (held, letters): (Vec<_>, Vec<_>) = (found.into_iter().filter(may))
         .map(|held| {
-            let shared = desk.shared_of(&held);
+            let shared = desk.as_shared(held.place, Letter::clone(&held.letter));
             (held, shared)
         })
         .unzip();
     let refused = shared.put(&letters).await?;
     let gone = |(index, held): (usize, Held)| {
-        (!refused.contains(&index))
-            .then_some(Settled { held, fate: Fate::Leaves(Leaving::HandedOver) })
+        (!refused.contains(&index)).then(|| Settled::leaves(&held, Leaving::HandedOver))
     };
     let settled: Vec<_> = held.into_iter().enumerate().filter_map(gone).collect();
     blocking(desk, move |desk| {
@@ -89,10 +94,10 @@ async fn hand_over_some(
         // What a replay has taken meanwhile is its own, and is removed there with its row.
         let busy = desk.table.in_flight();
         let left: Vec<_> =
-            settled.into_iter().filter(|settled| !busy.contains(&settled.held.place)).collect();
+            settled.into_iter().filter(|settled| !busy.contains(&settled.place)).collect();
         desk.letters.settle(&left)?;
         for settled in &left {
-            desk.count(&settled.held.letter.sink, Leaving::HandedOver, 1);
+            desk.count(&settled.origin.sink, Leaving::HandedOver, 1);
         }
         Ok(())
     })
@@ -163,8 +168,11 @@ async fn write(
             desk.table.change(replay.id, |replay| replay.counts.skipped += skipped);
             continue;
         };
-        let frames = letters.iter().map(|(seq, letter)| (*seq, &*letter.letter.frame));
-        let batches = piece::batches_of(desk.table.log(), frames, below);
+        let frames: Vec<_> = (letters.iter())
+            .map(|(seq, letter)| (*seq, Bytes::copy_from_slice(&letter.letter.frame)))
+            .collect();
+        let rows = frames.iter().map(|(seq, frame)| Row::of(*seq, frame));
+        let batches = batches_of(desk.table.log(), rows, below);
         let outcome = piece::try_batches(desk, replay.id, drain, batches).await;
         if !outcome.taken.is_empty() && !piece::synced(desk, drain).await {
             return Ok(false);
@@ -182,13 +190,17 @@ async fn end(
     (mut letters, outcome): (BTreeMap<u64, SharedLetter>, Outcome),
 ) -> anyhow::Result<bool> {
     let before = letters.len();
-    letters.retain(|_, letter| piece::entry_of(&letter.letter.frame).is_some());
+    letters.retain(|_, letter| entry_of(&letter.letter.frame).is_some());
     let skipped = before - letters.len();
     let expired: u64 = outcome.taken.iter().map(|(_, expired)| expired).sum();
     let ranges = outcome.taken.into_iter().flat_map(|(ranges, _)| ranges);
     let seqs = ranges.flat_map(|(start, end)| start..end);
-    let taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
+    let mut taken: Vec<_> = seqs.filter_map(|seq| letters.remove(&seq)).collect();
     shared.remove(&taken).await?;
+    // What has expired was received before what has not.
+    taken.sort_by_key(|taken| taken.letter.record().map(|record| record.envelope.received_at_us));
+    let replayed = taken.iter().skip(usize::try_from(expired).unwrap_or(usize::MAX));
+    replayed.for_each(|taken| desk.recent.add_shown(&Shown::of(taken)));
     let mut failed = Vec::new();
     for tried in outcome.failed {
         if let Some(mut letter) = letters.remove(&tried.seq) {
@@ -211,10 +223,24 @@ async fn end(
 }
 
 impl Desk {
-    /// A letter of this disk as it would lie in the store.
-    pub(super) fn shared_of(&self, held: &Held) -> SharedLetter {
-        let group = group_of(self.table.log().0, held.place.segment);
-        SharedLetter { group, letter: Letter::clone(&held.letter) }
+    /// Remembers letters of this disk whose pulses their sinks have taken.
+    pub(super) fn remember(&self, slips: &[Slip]) {
+        if self.shared.is_none() {
+            return self.recent.add(slips.iter());
+        }
+        let last = &slips[slips.len().saturating_sub(RECENT_MAX)..];
+        let letters = last.iter().filter_map(|slip| self.shared_of(slip));
+        letters.for_each(|letter| self.recent.add_shown(&Shown::of(&letter)));
+    }
+
+    /// A letter of this disk as it would lie in the store, if it can be read.
+    pub(super) fn shared_of(&self, slip: &Slip) -> Option<SharedLetter> {
+        Some(self.as_shared(slip.place, slip.letter()?))
+    }
+
+    /// The same of one that is known as a whole.
+    pub(super) fn as_shared(&self, place: LetterPlace, letter: Letter) -> SharedLetter {
+        SharedLetter { group: group_of(self.table.log().0, place.segment), letter }
     }
 
     /// The id that clients call a letter of this disk by.
@@ -233,12 +259,10 @@ impl Desk {
         let Some((at_ms, group)) = time_and_group(id) else { return Ok(None) };
         let owner = self.table.log().0;
         let lies = |segment| group_of(owner, segment) == group;
-        let found = self.letters.find_by(lies, |held| {
+        self.letters.find_by(lies, |held| {
             held.letter.tenant == tenant
                 && held.letter.first_at_us.div_euclid(1000) == at_ms
                 && self.id_of(held) == id
-        })?;
-        // A search calls it by its place on this disk.
-        found.map_or_else(|| self.letters.find(tenant, id), |held| Ok(Some(held)))
+        })
     }
 }

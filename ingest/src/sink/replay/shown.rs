@@ -22,7 +22,7 @@ const COUNTED_MAX: usize = 50_000;
 const ASKED_AT_ONCE: usize = 1_000;
 
 /// A letter and the id that it is called by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Its id.
     pub id: Uuid,
@@ -37,6 +37,15 @@ pub enum Behind {
     Here(LetterPlace),
     /// In the store.
     Shared(SharedPlace),
+}
+
+impl Behind {
+    fn here(self) -> Option<LetterPlace> {
+        match self {
+            Self::Here(place) => Some(place),
+            Self::Shared(_) => None,
+        }
+    }
 }
 
 /// A page of letters.
@@ -76,10 +85,7 @@ impl Replays {
         let shared_after = match after {
             Some(Behind::Shared(after)) => after,
             after => {
-                let after = match after {
-                    Some(Behind::Here(place)) => Some(place),
-                    _ => None,
-                };
+                let after = after.and_then(Behind::here);
                 let filter = filter.clone();
                 let page = self.aside(move |desk| desk.letters.page(&filter, after, limit)).await?;
                 listing.letters = page.letters.iter().map(|held| self.desk.shown(held)).collect();
@@ -93,6 +99,54 @@ impl Replays {
         match look(&**shared, filter, shared_after, limit, &mut listing).await {
             Ok(next) => listing.next = next.map(Behind::Shared),
             Err(SharedError::Unavailable(error)) if !listing.letters.is_empty() => {
+                tracing::warn!(error = format!("{error:#}"), "letters of the store are left out");
+                listing.complete = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(listing)
+    }
+
+    /// The letters of a tenant's pulse behind `after`, of whichever process, the newest first.
+    /// Looks through a bounded number.
+    ///
+    /// # Errors
+    /// When they can't be read; a store that is away is none.
+    pub async fn of_pulse(
+        &self,
+        tenant: &str,
+        pulse: Uuid,
+        after: Option<Behind>,
+    ) -> Result<Listing, ReplayError> {
+        let mut listing = Listing { complete: true, ..Listing::default() };
+        let after = match after {
+            Some(Behind::Shared(after)) => Some(after),
+            after => {
+                let after = after.and_then(Behind::here);
+                let name = tenant.to_owned();
+                let page =
+                    self.aside(move |desk| desk.letters.of_pulse(&name, pulse, after)).await?;
+                listing.letters = page.letters.iter().map(|held| self.desk.shown(held)).collect();
+                listing.next = page.next.map(Behind::Here);
+                None
+            }
+        };
+        let Some(shared) = self.desk.shared.as_ref().filter(|_| listing.next.is_none()) else {
+            return Ok(listing);
+        };
+        match shared.of_pulse(tenant, pulse, after.as_ref()).await {
+            Ok(found) => {
+                for found in &found.letters {
+                    let found = Shown::of(found);
+                    // One that is being handed over is in both places.
+                    if listing.letters.iter().all(|known| known.id != found.id) {
+                        listing.letters.push(found);
+                    }
+                }
+                listing.next = found.next.map(Behind::Shared);
+                listing.complete = !found.cut;
+            }
+            Err(SharedError::Unavailable(error)) => {
                 tracing::warn!(error = format!("{error:#}"), "letters of the store are left out");
                 listing.complete = false;
             }
@@ -134,7 +188,7 @@ impl Replays {
             return Ok(Some(self.desk.shown(&held)));
         }
         let Some(shared) = &self.desk.shared else { return Ok(None) };
-        Ok(shared.find(tenant, id).await?.map(|found| shown(&found)))
+        Ok(shared.find(tenant, id).await?.map(|found| Shown::of(&found)))
     }
 
     /// Gives a letter up, wherever it is. `edited`: because a mended pulse has taken its place.
@@ -151,7 +205,10 @@ impl Replays {
         let here = self.aside(move |desk| desk.find(&name, id)).await?;
         if let Some(shared) = &self.desk.shared {
             let found = match &here {
-                Some(held) => Some(self.desk.shared_of(held)),
+                Some(held) => {
+                    let letter = Letter::clone(&held.letter);
+                    Some(self.desk.as_shared(held.place, letter))
+                }
                 None => shared.find(&tenant, id).await?,
             };
             let found = found.ok_or(ReplayError::NotFound)?;
@@ -186,13 +243,16 @@ impl Replays {
 }
 
 impl Desk {
-    fn shown(&self, held: &Held) -> Shown {
+    pub(super) fn shown(&self, held: &Held) -> Shown {
         Shown { id: self.id_of(held), letter: held.letter.clone() }
     }
 }
 
-fn shown(found: &SharedLetter) -> Shown {
-    Shown { id: found.id(), letter: std::sync::Arc::new(found.letter.clone()) }
+impl Shown {
+    /// A letter of a store.
+    pub(super) fn of(found: &SharedLetter) -> Self {
+        Self { id: found.id(), letter: std::sync::Arc::new(found.letter.clone()) }
+    }
 }
 
 /// Adds letters of a store; gives the place where it goes on.
@@ -208,7 +268,7 @@ async fn look(
         let page = shared.page(&filter.tenant, &after, limit - listing.letters.len()).await?;
         looked_at += page.letters.len().max(1);
         let fit = page.letters.iter().filter(|found| filter.fits(&found.letter));
-        listing.letters.extend(fit.map(shown));
+        listing.letters.extend(fit.map(Shown::of));
         match page.next {
             Some(next) => after = next,
             None => return Ok(None),
@@ -232,7 +292,7 @@ async fn count(
             let new = || ShownGroup { reason: reason.clone(), count: 0, sample: None };
             let group = all.entry(reason.clone()).or_insert_with(new);
             group.count += 1;
-            group.sample.get_or_insert_with(|| shown(found));
+            group.sample.get_or_insert_with(|| Shown::of(found));
         }
         match page.next {
             Some(next) => after = next,

@@ -1,7 +1,7 @@
 //! All replays that are known, in memory and in a file that is replaced with each step. The file
 //! always has what a sink was given before the sink has it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,11 @@ use crate::sink::dead_letter::sealed::{Kind, SealedError};
 use crate::sink::dead_letter::{LetterPlace, OpenError};
 use crate::sink::progress::LogId;
 
+use super::flight::Flight;
 use super::job::{Order, Phase, Replay, SharedPart};
 
-const KIND: Kind = Kind { magic: 0x5052_4D50, version: 1, bytes_max: 64 << 20 };
+/// Twice what there may be: two pieces of each replay, nine bytes a letter.
+const KIND: Kind = Kind { magic: 0x5052_4D50, version: 2, bytes_max: 128 << 20 };
 const FILE: &str = "replays";
 /// Replays that are remembered; beyond, the one that ended first is forgotten, of the same tenant
 /// where there is one. The audit file tells of more.
@@ -107,7 +109,7 @@ impl Table {
             sample: Vec::new(),
             end,
             done: None,
-            in_flight: None,
+            in_flight: VecDeque::new(),
             shared,
         };
         saved.replays.push(replay.clone());
@@ -117,6 +119,15 @@ impl Table {
     /// Takes back a replay that could not be kept.
     pub(super) fn remove(&self, id: Uuid) {
         self.lock().replays.retain(|replay| replay.id != id);
+    }
+
+    /// Forgets the replays of a tenant that have ended and were asked for by then.
+    pub(super) fn forget(&self, tenant: &str, until_us: i64) {
+        self.lock().replays.retain(|replay| {
+            replay.order.filter.tenant != tenant
+                || !replay.phase.is_ended()
+                || replay.created_at_us > until_us
+        });
     }
 
     /// The replays of a tenant, the newest first.
@@ -159,15 +170,27 @@ impl Table {
     /// Below this, no number is on its way.
     pub(super) fn finished_below(&self) -> u64 {
         let saved = self.lock();
-        let flights = saved.replays.iter().filter_map(|replay| replay.in_flight.as_ref());
+        let flights = saved.replays.iter().flat_map(|replay| &replay.in_flight);
         flights.map(|flight| flight.first_seq).min().unwrap_or(saved.next_seq)
     }
 
     /// Where letters lie that are on their way.
     pub(super) fn in_flight(&self) -> HashSet<LetterPlace> {
+        self.in_flight_beside(Uuid::nil())
+    }
+
+    /// The same without those of one replay.
+    pub(super) fn in_flight_beside(&self, own: Uuid) -> HashSet<LetterPlace> {
         let saved = self.lock();
-        let flights = saved.replays.iter().filter_map(|replay| replay.in_flight.as_ref());
-        flights.flat_map(|flight| flight.places.iter().flatten().copied()).collect()
+        let others = saved.replays.iter().filter(|replay| replay.id != own);
+        others.flat_map(|replay| &replay.in_flight).flat_map(Flight::on_their_way).collect()
+    }
+
+    /// Whether a letter is on its way.
+    pub(super) fn is_in_flight(&self, place: LetterPlace) -> bool {
+        let saved = self.lock();
+        let mut flights = saved.replays.iter().flat_map(|replay| &replay.in_flight);
+        flights.any(|flight| flight.on_their_way().any(|on_its_way| on_its_way == place))
     }
 
     fn lock(&self) -> MutexGuard<'_, Saved> {

@@ -156,7 +156,7 @@ async fn a_paused_replay_waits_over_a_restart_and_a_rate_is_kept() {
     rig.drains.replays().steer(ACTOR, replay.id, Steer::Pause).expect("paused");
     until("it pauses", || {
         let now = rig.drains.replays().get("a", replay.id).expect("known");
-        now.phase == Phase::Paused && now.in_flight.is_none()
+        now.phase == Phase::Paused && now.in_flight.is_empty()
     })
     .await;
     rig.stop().await;
@@ -185,45 +185,86 @@ async fn a_paused_replay_waits_over_a_restart_and_a_rate_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_had_on_its_way_is_taken_once() {
+    // One piece that its sink has not taken yet, or one that is noted and one that is written.
+    for (pieces, synced) in [(1, true), (2, false)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (good, sink) = refusing();
+        let rig = with_letters(dir.path(), &sink, 1..1_001).await;
+        good.store(true, Ordering::SeqCst);
+        rig.stop().await;
+        // The directory as it was before the replay, and the table as it is with all on its way.
+        let letters = dir.path().join("dead-letters");
+        let before: Vec<_> = std::fs::read_dir(&letters)
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").path())
+            .map(|path| (path.clone(), std::fs::read(&path).expect("read")))
+            .collect();
+        let stuck = if synced { &sink.stuck } else { &sink.sync_stuck };
+        stuck.store(true, Ordering::SeqCst);
+        let rig = start(dir.path(), &sink);
+        let replay = rig.drains.replays().create(all()).expect("begun");
+        until("they are on their way", || {
+            let now = rig.drains.replays().get("a", replay.id).expect("known");
+            assert!(now.in_flight.len() <= 2, "memory is bounded");
+            now.in_flight.len() == pieces
+        })
+        .await;
+        let table = || std::fs::read(letters.join("replays")).expect("a table");
+        let numbers = || String::from_utf8_lossy(&table()).matches("first_seq").count();
+        until("that is kept", || numbers() == pieces).await;
+        let kept = table();
+        stuck.store(false, Ordering::SeqCst);
+        assert_eq!(ended(&rig, replay.id).await.counts.stored, 1_000);
+        rig.stop().await;
+        let rows = |sink: &Arc<ScriptedSink>| sink.rows_of_progress();
+        let counted = rows(&sink);
+        for entry in std::fs::read_dir(&letters).expect("a directory") {
+            std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+        }
+        for (path, bytes) in before {
+            std::fs::write(path, bytes).expect("put back");
+        }
+        std::fs::write(letters.join("replays"), kept).expect("put back");
+
+        let rig = start(dir.path(), &sink);
+        let replay = ended(&rig, replay.id).await;
+        assert_eq!(replay.counts.stored, 1_000);
+        // The sink, which was not put back, has the later pieces under the same numbers.
+        assert_eq!(rows(&sink), counted, "the sink has taken no number twice");
+        assert!(rig.drains.dead_letters().is_empty());
+        rig.assert_balanced();
+        rig.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_end_in_order_though_the_first_could_not_be_noted() {
     let dir = tempfile::tempdir().expect("a directory");
     let (good, sink) = refusing();
-    let rig = with_letters(dir.path(), &sink, 1..101).await;
+    let rig = with_letters(dir.path(), &sink, 1..1_001).await;
     good.store(true, Ordering::SeqCst);
-    rig.stop().await;
-    // The directory as it was before the replay, and the table as it is with all on its way.
-    let letters = dir.path().join("dead-letters");
-    let before: Vec<_> = std::fs::read_dir(&letters)
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry").path())
-        .map(|path| (path.clone(), std::fs::read(&path).expect("read")))
-        .collect();
-    sink.stuck.store(true, Ordering::SeqCst);
-    let rig = start(dir.path(), &sink);
+    sink.sync_stuck.store(true, Ordering::SeqCst);
     let replay = rig.drains.replays().create(all()).expect("begun");
-    until("they are on their way", || {
-        rig.drains.replays().get("a", replay.id).is_some_and(|now| now.in_flight.is_some())
-    })
-    .await;
-    let table = || std::fs::read(letters.join("replays")).expect("a table");
-    until("that is kept", || String::from_utf8_lossy(&table()).contains("first_seq")).await;
-    let kept = table();
-    sink.stuck.store(false, Ordering::SeqCst);
-    assert_eq!(ended(&rig, replay.id).await.counts.stored, 100);
-    rig.stop().await;
-    let rows = |sink: &Arc<ScriptedSink>| sink.rows_of_progress();
-    let counted = rows(&sink);
-    for entry in std::fs::read_dir(&letters).expect("a directory") {
-        std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
-    }
-    for (path, bytes) in before {
-        std::fs::write(path, bytes).expect("put back");
-    }
-    std::fs::write(letters.join("replays"), kept).expect("put back");
-
-    let rig = start(dir.path(), &sink);
+    until("two pieces are written", || sink.held().rows.len() >= 200).await;
+    // A directory where the marks' new file would be made: what became of letters is not noted.
+    let letters = dir.path().join("dead-letters");
+    let marks = std::fs::read_dir(&letters).expect("a directory").find_map(|entry| {
+        let name = entry.expect("an entry").file_name().into_string().expect("a name");
+        Some(name.strip_suffix(".open")?.to_owned())
+    });
+    let blocked = letters.join(format!("{}.marks.tmp", marks.expect("a segment")));
+    std::fs::create_dir_all(blocked.join("in-the-way")).expect("made");
+    let attempts = sink.held().attempts;
+    sink.sync_stuck.store(false, Ordering::SeqCst);
+    let stored = || rig.drains.replays().get("a", replay.id).expect("known").counts.stored;
+    until("some are given to it again", || sink.held().attempts >= attempts + 2).await;
+    assert_eq!(stored(), 0, "no letter leaves before that is noted");
+    rig.assert_balanced();
+    std::fs::remove_dir_all(&blocked).expect("removed");
     let replay = ended(&rig, replay.id).await;
-    assert_eq!(replay.counts.stored, 100);
-    assert_eq!(rows(&sink), counted, "the sink has taken no number twice");
+    assert_eq!((replay.counts.stored, replay.counts.matched), (1_000, 1_000));
+    assert_eq!((replay.looked_at, replay.phase), (1_000, Phase::Completed));
+    assert_eq!(sink.rows_of_progress(), 1_000);
     assert!(rig.drains.dead_letters().is_empty());
     rig.assert_balanced();
     rig.stop().await;
@@ -246,7 +287,7 @@ async fn a_sink_that_is_away_holds_a_replay_which_can_be_ended_all_the_same() {
     state.store(1, Ordering::SeqCst);
     let replay = rig.drains.replays().create(all()).expect("begun");
     until("they are on their way", || {
-        rig.drains.replays().get("a", replay.id).is_some_and(|now| now.in_flight.is_some())
+        rig.drains.replays().get("a", replay.id).is_some_and(|now| !now.in_flight.is_empty())
     })
     .await;
     let held = rig.drains.replays().page(&Filter::of("a"), None, 1).expect("read").letters;

@@ -6,6 +6,7 @@
 mod connect;
 mod counts;
 mod credentials;
+mod erase;
 mod error;
 #[cfg(test)]
 mod error_tests;
@@ -43,8 +44,9 @@ use uuid::Uuid;
 use crate::sink::dead_letter::SharedLetters;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
-use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use super::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store};
 use counts::{ClassSums, FlushError};
+use erase::ClassErasers;
 use error::{Class, classify};
 use letters::Letters;
 use link::Link;
@@ -77,6 +79,7 @@ pub struct CassandraStore {
     link: Arc<Link>,
     writers: ClassWriters,
     readers: ClassReaders,
+    erasers: ClassErasers,
     sums: Arc<ClassSums>,
     sharder: Sharder,
     letters: Arc<Letters>,
@@ -102,6 +105,7 @@ impl CassandraStore {
         let pace = Pace::new(settings.requests_max, &metrics);
         let writers = ClassWriters::new(&link, &pace, &sums, &settings, &metrics);
         let readers = ClassReaders::new(&link, &settings);
+        let erasers = ClassErasers::new(&link, &settings, &sums);
         let mut tasks = JoinSet::new();
         if let Some(runtime) = link.handle() {
             // Not the link itself: the last one to hold it must not be one of its own threads.
@@ -115,6 +119,7 @@ impl CassandraStore {
             link,
             writers,
             readers,
+            erasers,
             sums,
             sharder,
             letters,
@@ -248,6 +253,26 @@ impl Store for CassandraStore {
         query: &'a CountQuery,
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         Box::pin(self.readers.counts(query))
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.writers.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async move {
+            match position {
+                Some(position) => self.erasers.step(erasure, position).await,
+                None => {
+                    self.writers.settle().await;
+                    self.erasers.begin(erasure).await
+                }
+            }
+        })
     }
 }
 

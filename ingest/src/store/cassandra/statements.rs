@@ -12,6 +12,7 @@ use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 
+use super::erase::EraseStatements;
 use super::letters::LetterStatements;
 
 /// Writes one row; the values are bound in the order of the columns, then the time to live in
@@ -63,6 +64,7 @@ pub(crate) struct Statements {
     /// Bound: tenant. Gives hour and shards, newest hour first.
     pub(crate) select_id_hours: PreparedStatement,
     pub(crate) letters: LetterStatements,
+    pub(super) erase: Arc<EraseStatements>,
     /// Bound: tenant, hour, from minute (inclusive), to minute (exclusive). Gives minute, kind
     /// and pulses.
     pub(crate) select_counts: PreparedStatement,
@@ -76,7 +78,7 @@ impl Statements {
     ) -> Result<Self, PrepareError> {
         let preparing = Preparing::new(session, consistency, None);
         let shared = Shared {
-            letters: LetterStatements::prepare(&preparing).await?,
+            letters: Box::pin(LetterStatements::prepare(&preparing)).await?,
             insert_writer: preparing.write(INSERT_WRITER).await?,
             select_writers: preparing.read("SELECT log_id FROM pulse_writers").await?,
         };
@@ -108,8 +110,10 @@ impl Statements {
             )
         };
         let Shared { letters, insert_writer, select_writers } = shared;
+        let erase = Box::pin(EraseStatements::prepare(preparing)).await?.into();
         Ok(Self {
             letters,
+            erase,
             insert_writer,
             select_writers,
             insert_event: prepare(INSERT_EVENT).await?,

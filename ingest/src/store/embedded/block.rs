@@ -239,6 +239,11 @@ impl Block {
         self.text(&self.tenant)
     }
 
+    /// All rows, newest first.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> + '_ {
+        (0..self.rows.len()).filter_map(|index| self.record(index))
+    }
+
     /// Event time and id of each row, newest first.
     pub(super) fn places(&self) -> impl Iterator<Item = (i64, Uuid)> + '_ {
         self.rows.iter().map(|row| (row.event_time_ms, row.id))

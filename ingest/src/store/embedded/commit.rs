@@ -13,6 +13,7 @@ use super::codec::LogProgress;
 use super::database::{Database, DatabaseError, Window};
 use super::keys;
 use super::prepare::{Bounds, Prepared, PreparedWindow};
+use super::untimed;
 
 /// Counts that are kept so that they need not be read before they are raised: some minutes of
 /// some hundred kinds, about 1 MiB.
@@ -136,6 +137,8 @@ impl Committer {
         }
         for (window, prepared) in windows.iter().zip(prepared.windows) {
             self.add_counts(&mut batch, window, &prepared)?;
+            let ids = (number, prepared.untimed.as_slice());
+            untimed::add(&mut batch, &window.ids, ids, database.root_limits)?;
             add_window(&mut batch, window, prepared, number);
         }
         Ok(batch.commit()?)
@@ -185,10 +188,7 @@ pub(super) fn read_count(value: &[u8]) -> Option<u64> {
 }
 
 fn items(window: &PreparedWindow) -> usize {
-    1 + 2 * window.blocks.len()
-        + window.slices.len()
-        + window.client_ids.len()
-        + window.counts.len()
+    1 + 2 * window.blocks.len() + window.slices.len() + window.counts.len()
 }
 
 fn add_window(
@@ -210,8 +210,5 @@ fn add_window(
         key.extend_from_slice(&number.to_be_bytes());
         let offsets = [first.to_be_bytes(), last.to_be_bytes()].concat();
         batch.insert(&window.index, key, offsets);
-    }
-    for key in prepared.client_ids {
-        batch.insert(&window.index, key, number.to_be_bytes());
     }
 }

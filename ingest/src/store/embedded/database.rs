@@ -1,5 +1,5 @@
-//! The key-value store below: fjall, its settings, and one pair of keyspaces per window of
-//! receive time and retention class, so that what is past retention goes away as whole files.
+//! The key-value store below: fjall, its settings, and the keyspaces of each window of receive
+//! time and retention class, so that what is past retention goes away as whole files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,10 @@ use fjall::{
     Snapshot,
 };
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::prepare::Bounds;
+use super::untimed::RootLimits;
 use crate::retention::ClassNumber;
 
 /// Block cache of all keyspaces: index blocks and a few blocks of rows; the page cache of the
@@ -45,6 +47,7 @@ const ROOM_POLL: Duration = Duration::from_millis(2);
 const META: &str = "meta";
 const ROWS: &str = "rows";
 const INDEX: &str = "index";
+const IDS: &str = "ids";
 
 /// Why the database could not do what it was asked.
 #[derive(Debug, Error)]
@@ -68,6 +71,13 @@ pub(super) struct Window {
     pub(super) bounds: Bounds,
     pub(super) rows: Keyspace,
     pub(super) index: Keyspace,
+    pub(super) ids: Keyspace,
+}
+
+impl Window {
+    fn keyspaces(&self) -> [&Keyspace; 3] {
+        [&self.rows, &self.index, &self.ids]
+    }
 }
 
 type WindowKey = (i64, ClassNumber);
@@ -76,13 +86,20 @@ type WindowKey = (i64, ClassNumber);
 pub(super) struct Database {
     fjall: fjall::Database,
     pub(super) meta: Keyspace,
+    /// The id of the store.
+    pub(super) store: Uuid,
+    pub(super) root_limits: RootLimits,
     /// By their start and class.
     windows: RwLock<BTreeMap<WindowKey, Arc<Window>>>,
 }
 
 impl Database {
     /// Opens or makes the database in `directory`. Blocking, replays the journals.
-    pub(super) fn open(directory: &Path) -> Result<Self, DatabaseError> {
+    pub(super) fn open(
+        directory: &Path,
+        store: Uuid,
+        root_limits: RootLimits,
+    ) -> Result<Self, DatabaseError> {
         let fjall = fjall::Database::builder(directory)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
@@ -94,7 +111,7 @@ impl Database {
         let meta = fjall.keyspace(META, || {
             KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES)
         })?;
-        let database = Self { fjall, meta, windows: RwLock::default() };
+        let database = Self { fjall, meta, store, root_limits, windows: RwLock::default() };
         for name in database.fjall.list_keyspace_names() {
             if *name != *META {
                 let bounds = read_name(&name)
@@ -138,7 +155,8 @@ impl Database {
         }
         let rows = self.fjall.keyspace(&name(ROWS, bounds), rows_options)?;
         let index = self.fjall.keyspace(&name(INDEX, bounds), index_options)?;
-        let window = Arc::new(Window { bounds, rows, index });
+        let ids = self.fjall.keyspace(&name(IDS, bounds), ids_options)?;
+        let window = Arc::new(Window { bounds, rows, index, ids });
         Ok(Arc::clone(self.write_windows().entry(key).or_insert(window)))
     }
 
@@ -174,7 +192,7 @@ impl Database {
             // Tells whether a flush or a compaction has failed since.
             self.fjall.persist(PersistMode::Buffer)?;
             let mut keyspaces =
-                windows.iter().flat_map(|window| [&window.rows, &window.index]).chain([&self.meta]);
+                windows.iter().flat_map(|window| window.keyspaces()).chain([&self.meta]);
             if keyspaces.all(has_room) {
                 return Ok(());
             }
@@ -199,7 +217,7 @@ impl Database {
                 continue;
             }
             self.write_windows().remove(&(start_ms, class));
-            for keyspace in [&window.rows, &window.index] {
+            for keyspace in window.keyspaces() {
                 // Deleting a keyspace alone leaves its tables' files open in the table of
                 // descriptors, and so on the disk. Tables that were dropped are closed.
                 keyspace.tree.drop_range::<&[u8], _>(..).map_err(fjall::Error::from)?;
@@ -235,6 +253,13 @@ fn index_options() -> KeyspaceCreateOptions {
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(INDEX_TABLE_BYTES)))
 }
 
+/// Pieces of hashes, which no compression shortens, read node by node.
+fn ids_options() -> KeyspaceCreateOptions {
+    index_options()
+        .data_block_compression_policy(CompressionPolicy::disabled())
+        .filter_policy(FilterPolicy::disabled())
+}
+
 /// The name of a window's keyspace.
 fn name(kind: &str, Bounds { class, start_ms, end_ms }: Bounds) -> String {
     match class {
@@ -251,6 +276,6 @@ fn read_name(name: &str) -> Option<Bounds> {
         Some(number) => ClassNumber::from_number(number.parse().ok()?),
         None => ClassNumber::DEFAULT,
     };
-    let known = (kind == ROWS || kind == INDEX) && parts.next().is_none();
+    let known = [ROWS, INDEX, IDS].contains(&kind) && parts.next().is_none();
     known.then_some(Bounds { class, start_ms, end_ms })
 }

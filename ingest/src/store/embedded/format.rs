@@ -11,7 +11,7 @@ use crate::fs::{Fs, OsFs, read_file, replace_file};
 use super::OpenError;
 
 /// The layout that this program writes and reads.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const FILE: &str = "FORMAT";
 const TITLE: &str = "pulsemesh embedded store";
 const FILE_BYTES_MAX: usize = 4096;

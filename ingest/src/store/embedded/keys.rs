@@ -2,7 +2,7 @@
 //! as they do; names carry their length, so no name is the prefix of another's keys.
 //!
 //! ```text
-//! keyspace rows.START.END   (one pair of keyspaces per window of receive time; of a retention
+//! keyspace rows.START.END   (such keyspaces for each window of receive time; of a retention
 //!                            class but the default one behind it .NUMBER)
 //!   batch u64, block u32                 a block of rows
 //!   batch u64, 0xFFFFFFFF                the batch's id table
@@ -10,8 +10,8 @@
 //!   't' tenant service span i64↓ max event time, batch u64, block u32
 //!                                        i64 min event time
 //!   'i' slice u64, batch u64             u16 first, u16 last offset of UUIDv7 times, ms
-//!   'c' 16 bytes hash of tenant and id   batch u64: where an id is that tells no time
 //!   'n' tenant, i64 minute, kind         u64 count
+//! keyspace ids.START.END               see `untimed`: where ids are that tell no time
 //! keyspace meta
 //!   'b'                                  u64 number of the next batch
 //!   'p' 16 bytes log id                  progress of the log
@@ -19,7 +19,6 @@
 //! ```
 
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// The block number that stands for a batch's id table.
 pub(super) const ID_TABLE: u32 = u32::MAX;
@@ -72,6 +71,13 @@ pub(super) fn block(batch: u64, block: u32) -> [u8; BLOCK_KEY_BYTES] {
     key
 }
 
+/// What all time keys of a tenant start with.
+pub(super) fn series_of(tenant: &str) -> Vec<u8> {
+    let mut key = vec![b't'];
+    put_name(&mut key, tenant);
+    key
+}
+
 /// What all time keys of a service start with.
 pub(super) fn series(tenant: &str, service: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(tenant.len() + service.len() + 32);
@@ -114,17 +120,6 @@ pub(super) fn slice(slice: u64) -> [u8; 9] {
 /// The batch number that a slice key ends with.
 pub(super) fn read_slice(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|batch| u64::from_be_bytes(*batch))
-}
-
-/// Where an id is that tells no time. Short, as there is one for each such row; what is found by
-/// it is compared with the whole id.
-pub(super) fn client_id(tenant: &str, id: Uuid) -> [u8; 17] {
-    let mut name = Vec::with_capacity(tenant.len() + 16);
-    name.extend_from_slice(id.as_bytes());
-    name.extend_from_slice(tenant.as_bytes());
-    let mut key = [b'c'; 17];
-    key[1..].copy_from_slice(&xxh3_128(&name).to_be_bytes());
-    key
 }
 
 /// The count of a kind in a minute; without a kind, what all of the minute start with.

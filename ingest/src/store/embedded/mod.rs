@@ -11,11 +11,13 @@ mod classes;
 mod codec;
 mod commit;
 mod database;
+mod erase;
 mod format;
 mod keys;
 mod prepare;
 mod read;
 mod state;
+mod untimed;
 
 use std::io;
 use std::path::Path;
@@ -27,20 +29,26 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::clock::{Clock, system_clock};
 use crate::retention::RetentionClasses;
 use crate::sink::{Batch, LogId, Progress, Sink, SinkError, SinkState, Written};
 
-use super::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use super::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store};
 
+use erase::Reached;
 use state::{State, UseError};
+pub(crate) use untimed::RootLimits;
 
 /// Batches that are made ready at a time; each holds its blocks, a few MiB, until it is committed.
 const WRITES_MAX: usize = 4;
 /// Queries that read at a time; more wait. Each holds a page and a block.
 const READS_MAX: usize = 4;
+
+/// How long an erasure holds up queries that begin, at most, so that those that read have ended.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
 
 /// How an embedded store is kept.
 #[derive(Clone)]
@@ -54,13 +62,20 @@ pub struct EmbeddedSettings {
     pub free_bytes_min: u64,
     /// Tells the time.
     pub clock: Clock,
+    /// When ids that tell no time are moved on; fewer in tests.
+    pub(crate) root_limits: RootLimits,
 }
 
 impl EmbeddedSettings {
     /// Keeps rows for `retention`, by the system's clock, and leaves 128 MiB of the disk free.
     pub fn new(retention: Duration) -> Self {
-        let classes = RetentionClasses::default();
-        Self { retention, classes, free_bytes_min: 128 * 1024 * 1024, clock: system_clock() }
+        Self {
+            retention,
+            classes: RetentionClasses::default(),
+            free_bytes_min: 128 * 1024 * 1024,
+            clock: system_clock(),
+            root_limits: RootLimits::default(),
+        }
     }
 }
 
@@ -220,5 +235,41 @@ impl Store for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Vec<Count>, QueryError>> {
         let query = query.clone();
         Box::pin(self.read(move |state| state.counts(&query)))
+    }
+
+    fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.state.bar(tenant, until_us);
+    }
+
+    fn erase<'a>(
+        &'a self,
+        erasure: &'a Erasure,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async move {
+            let from = position.and_then(Reached::read).unwrap_or_default();
+            if position.is_none() {
+                // Batches that were made ready before the bar are committed behind this.
+                drop(self.writes.acquire_many(WRITES_MAX as u32).await?);
+            }
+            let quiet = if from.wants_quiet() {
+                let reads = Arc::clone(&self.reads).acquire_many_owned(READS_MAX as u32);
+                match timeout(QUIET_WAIT, reads).await {
+                    Ok(permits) => Some(permits?),
+                    // Queries go on meanwhile.
+                    Err(_late) => {
+                        return Ok(Erased {
+                            next: from.write(),
+                            wait: QUIET_WAIT,
+                            ..Erased::default()
+                        });
+                    }
+                }
+            } else {
+                None
+            };
+            let (state, erasure) = (Arc::clone(&self.state), erasure.clone());
+            Ok(spawn_blocking(move || state.erase(&erasure, &from, quiet)).await??)
+        })
     }
 }

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use crate::log::frame::Record;
+use crate::log::frame::{Envelope, Record};
 use crate::retention::ClassNumber;
 use crate::sink::{Batch, SeqSet};
 
 use super::block::{BlockWriter, RAW_BYTES_SOFT, ROWS_MAX};
 use super::codec::put_varint;
 use super::keys::{self, Span};
+use super::untimed::Hasher;
 
 /// How far the time in a UUIDv7 may lie from the receive time for the id to be found by it, in
 /// milliseconds. Ids made here differ by nothing; a client's own may be of any time, and those
@@ -46,8 +47,8 @@ pub(super) struct PreparedWindow {
     pub(super) id_table: Vec<u8>,
     /// First and last offset of UUIDv7 times within each slice.
     pub(super) slices: BTreeMap<u64, (u16, u16)>,
-    /// Keys of ids that tell no time.
-    pub(super) client_ids: Vec<[u8; 17]>,
+    /// Hashes of ids that tell no time, sorted.
+    pub(super) untimed: Vec<u64>,
     /// Rows by the key of their count.
     pub(super) counts: HashMap<Vec<u8>, u64>,
 }
@@ -80,8 +81,12 @@ pub(super) trait Placement {
     fn is_held(&self, seq: u64) -> bool;
     /// Whether a row of a class that was received then is past retention.
     fn is_expired(&self, class: ClassNumber, received_ms: i64) -> bool;
+    /// Whether a tenant's rows received then are being erased.
+    fn is_barred(&self, tenant: &str, received_at_us: i64) -> bool;
     /// The window of a receive time.
     fn window(&self, class: ClassNumber, received_ms: i64) -> Bounds;
+    /// The id of the store, under which ids are hashed.
+    fn store(&self) -> Uuid;
 }
 
 /// One row and its place in the order that blocks are made in.
@@ -109,7 +114,8 @@ pub(super) fn prepare(batch: &Batch, placement: &impl Placement) -> Prepared {
         fresh.push(record.seq);
         let received_ms = record.envelope.received_at_us.div_euclid(1000);
         let class = ClassNumber::of_shard(record.entry.shard);
-        if placement.is_expired(class, received_ms) {
+        let Envelope { tenant, received_at_us, .. } = record.envelope;
+        if placement.is_expired(class, received_ms) || placement.is_barred(tenant, received_at_us) {
             prepared.expired += 1;
             continue;
         }
@@ -119,7 +125,7 @@ pub(super) fn prepare(batch: &Batch, placement: &impl Placement) -> Prepared {
     }
     prepared.fresh = fresh.into_iter().collect();
     prepared.rows = records.len() as u64;
-    prepared.windows = Windows::default().build(&sort(&records), &series.all);
+    prepared.windows = Windows::of(placement.store()).build(&sort(&records), &series.all);
     prepared
 }
 
@@ -177,8 +183,8 @@ impl<'b> SeriesNumbers<'b> {
 }
 
 /// Builds the windows of one batch.
-#[derive(Default)]
 struct Windows {
+    store: Uuid,
     windows: BTreeMap<Bounds, WindowBuilder>,
     writer: BlockWriter,
 }
@@ -189,17 +195,21 @@ struct WindowBuilder {
     block_rows: Vec<u8>,
     id_ends: Vec<u8>,
     slices: BTreeMap<u64, (u16, u16)>,
-    client_ids: Vec<[u8; 17]>,
+    untimed: Vec<u64>,
     counts: HashMap<Vec<u8>, u64>,
 }
 
 impl Windows {
+    fn of(store: Uuid) -> Self {
+        Self { store, windows: BTreeMap::new(), writer: BlockWriter::default() }
+    }
+
     fn build(mut self, rows: &[Sorted<'_, '_>], series: &[Series<'_>]) -> Vec<PreparedWindow> {
         for rows in rows.chunk_by(|a, b| a.series == b.series) {
             let Some(first) = rows.first() else { continue };
             let (bounds, tenant, service) = series[first.series as usize];
             let window = self.windows.entry(bounds).or_default();
-            window.index_rows(tenant, rows);
+            window.index_rows(tenant, Hasher::new(self.store, tenant), rows);
             let series_key = keys::series(tenant, service);
             let mut rest = rows;
             while !rest.is_empty() {
@@ -244,10 +254,10 @@ impl WindowBuilder {
         });
     }
 
-    fn index_rows(&mut self, tenant: &str, rows: &[Sorted<'_, '_>]) {
+    fn index_rows(&mut self, tenant: &str, hasher: Hasher, rows: &[Sorted<'_, '_>]) {
         let mut run: Option<(i64, &str, u64)> = None;
         for row in rows {
-            self.index_id(tenant, row);
+            self.index_id(hasher, row);
             let minute = row.event_time_ms.div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
             let kind = row.record.entry.kind;
             match &mut run {
@@ -268,13 +278,13 @@ impl WindowBuilder {
         *self.counts.entry(keys::count(tenant, minute, kind)).or_default() += rows;
     }
 
-    fn index_id(&mut self, tenant: &str, row: &Sorted<'_, '_>) {
+    fn index_id(&mut self, hasher: Hasher, row: &Sorted<'_, '_>) {
         self.id_ends.extend_from_slice(&id_end(row.id));
         let received_ms = row.record.envelope.received_at_us.div_euclid(1000);
         let time = id_time_ms(row.id)
             .filter(|time| time.abs_diff(received_ms) <= ID_TIME_SLACK_MS.unsigned_abs());
         let Some(time) = time else {
-            self.client_ids.push(keys::client_id(tenant, row.id));
+            self.untimed.push(hasher.hash(row.id));
             return;
         };
         let (slice, offset) = slice_of(time);
@@ -283,8 +293,7 @@ impl WindowBuilder {
     }
 
     fn finish(mut self, bounds: Bounds) -> PreparedWindow {
-        // In order, neighbours are inserted near each other.
-        self.client_ids.sort_unstable();
+        self.untimed.sort_unstable();
         let mut id_table = Vec::with_capacity(8 + self.block_rows.len() + self.id_ends.len());
         put_varint(&mut id_table, self.blocks.len() as u64);
         id_table.extend_from_slice(&self.block_rows);
@@ -294,7 +303,7 @@ impl WindowBuilder {
             blocks: self.blocks,
             id_table,
             slices: self.slices,
-            client_ids: self.client_ids,
+            untimed: self.untimed,
             counts: self.counts,
         }
     }

@@ -16,11 +16,13 @@ use super::commit::read_count;
 use super::database::{Database, DatabaseError, Window};
 use super::keys::{self, BLOCK_KEY_BYTES, Span};
 use super::prepare::{ID_TIME_SLACK_MS, id_end, id_time_ms, slice_of};
+use super::untimed::{self, Hasher};
 
 const MINUTE_MS: i64 = 60_000;
 
 /// One query's view of the store.
 pub(super) struct Reader {
+    store: Uuid,
     snapshot: Snapshot,
     windows: Vec<Arc<Window>>,
 }
@@ -42,7 +44,7 @@ impl Reader {
     pub(super) fn new(database: &Database) -> Self {
         // The snapshot comes first: every window that it has rows of is then in the list.
         let snapshot = database.snapshot();
-        Self { snapshot, windows: database.windows() }
+        Self { store: database.store, snapshot, windows: database.windows() }
     }
 
     /// The page that a query asks for. Blocks are read in the order of their newest rows, until
@@ -118,11 +120,8 @@ impl Reader {
         tenant: &str,
         id: Uuid,
     ) -> Result<Vec<u64>, DatabaseError> {
-        let mut batches = Vec::new();
-        if let Some(value) = self.snapshot.get(&window.index, keys::client_id(tenant, id))? {
-            let number = value.first_chunk().ok_or(DatabaseError::Damaged("an id"))?;
-            batches.push(u64::from_be_bytes(*number));
-        }
+        let hash = Hasher::new(self.store, tenant).hash(id);
+        let mut batches = untimed::batches_of(&self.snapshot, &window.ids, hash)?;
         let Some(time) = id_time_ms(id) else { return Ok(batches) };
         let bounds = window.bounds;
         if time < bounds.start_ms.saturating_sub(ID_TIME_SLACK_MS)
@@ -155,7 +154,12 @@ impl Reader {
         let table = self.snapshot.get(&window.rows, keys::block(batch, keys::ID_TABLE))?;
         let blocks = table.as_deref().and_then(|table| blocks_of(table, id));
         for number in blocks.ok_or(DatabaseError::Damaged("an id table"))? {
-            let block = self.block(window, &keys::block(batch, number))?;
+            let key = keys::block(batch, number);
+            if !self.snapshot.contains_key(&window.rows, key)? {
+                // It was erased; its batch's table still has it.
+                continue;
+            }
+            let block = self.block(window, &key)?;
             if block.tenant() != tenant {
                 continue;
             }

@@ -11,12 +11,14 @@ use uuid::Uuid;
 use crate::fs::{Fs, OsFs};
 use crate::retention::ClassNumber;
 use crate::sink::{Batch, LogId, SeqSet, Written};
-use crate::store::{Count, CountQuery, Page, PulseQuery, Row};
+use crate::store::bars::Bars;
+use crate::store::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, Row};
 
 use super::classes::Classes;
 use super::codec::LogProgress;
 use super::commit::{Committer, Finishes, Logs};
 use super::database::{Database, DatabaseError};
+use super::erase::{Eraser, Reached};
 use super::prepare::{Bounds, Placement, Prepared, prepare};
 use super::read::Reader;
 use super::{EmbeddedSettings, OpenError, format};
@@ -57,6 +59,7 @@ pub(super) struct State {
     database: RwLock<Option<Database>>,
     committer: Mutex<Committer>,
     logs: Logs,
+    bars: Bars,
     health: Mutex<Health>,
 }
 
@@ -84,7 +87,8 @@ impl std::fmt::Debug for State {
 impl State {
     pub(super) fn open(directory: &Path, settings: EmbeddedSettings) -> Result<Self, OpenError> {
         let id = format::check_or_create(directory)?;
-        let database = Database::open(&directory.join(DATABASE)).map_err(open_error)?;
+        let database = Database::open(&directory.join(DATABASE), id, settings.root_limits)
+            .map_err(open_error)?;
         let committer = Committer::read(&database).map_err(open_error)?;
         let logs = Logs::default();
         logs.read(&database).map_err(open_error)?;
@@ -96,6 +100,7 @@ impl State {
             database: RwLock::new(Some(database)),
             committer: Mutex::new(committer),
             logs,
+            bars: Bars::default(),
             health: Mutex::default(),
         })
     }
@@ -138,6 +143,7 @@ impl State {
             held: held.map(|known| known.progress.finished).unwrap_or_default(),
             classes: &self.classes,
             now_ms: self.now_ms(),
+            bars: &self.bars,
         }
     }
 
@@ -164,6 +170,28 @@ impl State {
         });
         self.note_fault(&swept);
         swept
+    }
+
+    pub(super) fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.bars.set(tenant, until_us);
+    }
+
+    /// Does a step of an erasure; `quiet` is let go as soon as queries may read again.
+    pub(super) fn erase(
+        &self,
+        erasure: &Erasure,
+        from: &Reached,
+        quiet: impl Sized,
+    ) -> Result<Erased, UseError> {
+        let erased = self.reopen_if_down().and_then(|()| self.check_disk()).and_then(|()| {
+            self.using(|database| {
+                let eraser = Eraser { database, erasure };
+                self.check_room(eraser.bytes_written(from))?;
+                Ok(eraser.step(from, || self.lock_committer(), quiet)?)
+            })
+        });
+        self.note_fault(&erased);
+        erased
     }
 
     pub(super) fn page(&self, query: &PulseQuery) -> Result<Page, UseError> {
@@ -214,7 +242,9 @@ impl State {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: the directory is locked while it is open.
         *database = None;
-        let opened = Database::open(&self.directory.join(DATABASE)).and_then(|opened| {
+        let limits = self.settings.root_limits;
+        let opened = Database::open(&self.directory.join(DATABASE), self.id, limits);
+        let opened = opened.and_then(|opened| {
             self.logs.read(&opened)?;
             Ok((Committer::read(&opened)?, opened))
         });
@@ -249,7 +279,12 @@ impl State {
 
     /// fjall does not survive a full disk without being opened again, so it is not driven there.
     fn check_disk(&self) -> Result<(), UseError> {
-        let needed = self.settings.free_bytes_min;
+        self.check_room(0)
+    }
+
+    /// The same with room for so many bytes more.
+    fn check_room(&self, more: u64) -> Result<(), UseError> {
+        let needed = self.settings.free_bytes_min.saturating_add(more);
         let free = OsFs.free_bytes(&self.directory).map_err(UseError::Disk)?;
         if free < needed { Err(UseError::DiskFull { free, needed }) } else { Ok(()) }
     }
@@ -269,6 +304,7 @@ struct Place<'d> {
     held: SeqSet,
     classes: &'d Classes,
     now_ms: i64,
+    bars: &'d Bars,
 }
 
 impl Placement for Place<'_> {
@@ -280,8 +316,16 @@ impl Placement for Place<'_> {
         received_ms <= self.classes.expired_ms(class, self.now_ms)
     }
 
+    fn is_barred(&self, tenant: &str, received_at_us: i64) -> bool {
+        self.bars.has(tenant, received_at_us)
+    }
+
     fn window(&self, class: ClassNumber, received_ms: i64) -> Bounds {
         self.database.bounds(class, received_ms, self.classes.window_ms(class))
+    }
+
+    fn store(&self) -> Uuid {
+        self.database.store
     }
 }
 
@@ -304,7 +348,8 @@ fn describe(error: &DatabaseError) -> String {
 mod tests {
     use super::*;
     use crate::sink::Progress;
-    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings};
+    use crate::store::embedded::untimed::{self, Hasher};
+    use crate::store::tests::fixture::{NOW_MS, Spec, TestLog, query, settings, v5};
     use std::sync::Arc;
     use std::sync::atomic::AtomicI64;
 
@@ -350,6 +395,38 @@ mod tests {
         state.forget_pause();
         assert_eq!(state.write(&log.all()).expect("a write").rows, 1);
         assert_eq!(state.page(&query("checkout", 10)).expect("a page").rows.len(), 1);
+    }
+
+    #[test]
+    fn a_hash_that_leads_to_a_wrong_batch_costs_a_look_and_no_answer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let now_ms = Arc::new(AtomicI64::new(NOW_MS));
+        let state = State::open(directory.path(), settings(&now_ms)).expect("a store");
+        let named = |number| Spec { id: v5(number), ..Spec::new(number, NOW_MS) };
+        let specs: Vec<_> = (0..40).map(named).collect();
+        let log = TestLog::new(&specs);
+        for start in [0, 20] {
+            state.write(&log.batch(Some(log.id), start..start + 20)).expect("a write");
+        }
+        // As if ids of the first batch, and one that is nowhere, had hashes of the second's: in
+        // the place of its own piece.
+        state
+            .using(|database| {
+                let hasher = Hasher::new(state.id, "default");
+                let ids = (0..40).chain([99]);
+                let mut hashes: Vec<_> = ids.map(|id| hasher.hash(v5(id))).collect();
+                hashes.sort_unstable();
+                let mut writes = database.batch(2);
+                let window = &database.windows()[0];
+                untimed::add(&mut writes, &window.ids, (1, &hashes), database.root_limits)?;
+                Ok(writes.commit().map_err(DatabaseError::from)?)
+            })
+            .expect("more hashes");
+        for (number, spec) in specs.iter().enumerate() {
+            let found = state.row("default", v5(number as u64)).expect("a lookup");
+            assert_eq!(found, Some(spec.row()));
+        }
+        assert_eq!(state.row("default", v5(99)).expect("a lookup"), None);
     }
 
     impl State {

@@ -25,6 +25,10 @@ fn log_of(number: usize) -> TestLog {
     let specs: Vec<_> = (first..first + BATCH_ROWS)
         .map(|row| {
             let mut spec = Spec::new(row as u64, NOW_MS + (row / 500) as i64 * 40);
+            // One in three tells no time.
+            if row % 3 == 1 {
+                spec.id = v5(row as u64);
+            }
             spec.kind = KINDS[row % KINDS.len()].into();
             let noise = xxhash_rust::xxh3::xxh3_128(&row.to_le_bytes());
             spec.raw = format!("{{\"service\":\"checkout\",\"status\":\"{noise:x}\"}}").into();

@@ -14,7 +14,7 @@ use crate::log::frame::{Entry, Envelope, Frame, FrameBuilder, seal};
 use crate::pulse::Shape;
 use crate::retention::{ClassNumber, RetentionClasses};
 use crate::sink::{Batch, LogId, RowRef, Sink, Written};
-use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
+use crate::store::embedded::{EmbeddedSettings, EmbeddedStore, RootLimits};
 use crate::store::{Count, CountQuery, Page, PulseQuery, Row, Store};
 
 /// Noon of some day, in milliseconds since 1970.
@@ -64,6 +64,11 @@ impl Spec {
         let batch = rows.batch(None, 0..1);
         Row::from_record(&batch.row(0).expect("one row")).expect("an event")
     }
+}
+
+/// An id that tells no time, as it is made of a client's key.
+pub(crate) fn v5(number: u64) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_le_bytes())
 }
 
 /// A server's id of that time.
@@ -180,6 +185,8 @@ pub(crate) fn settings(now_ms: &Arc<AtomicI64>) -> EmbeddedSettings {
         clock: Arc::new(move || now_ms.load(Ordering::SeqCst) * 1000),
         free_bytes_min: 0,
         classes: classes(),
+        // Ids that tell no time are moved on with every few batches.
+        root_limits: RootLimits { ids: 60, pieces: 4 },
         ..EmbeddedSettings::new(RETENTION)
     }
 }

@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use crate::retention::ClassNumber;
 use crate::sink::Sink;
 use crate::store::embedded::{EmbeddedSettings, EmbeddedStore};
@@ -61,11 +59,7 @@ fn log_of(load: Load, start: u64) -> TestLog {
             let time_ms = NOW_MS + (number / 250) as i64;
             let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let service = format!("service-{:02}", (mixed >> 40) % load.services);
-            let id = if load.by_client {
-                Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_le_bytes())
-            } else {
-                v7(time_ms, number)
-            };
+            let id = if load.by_client { v5(number) } else { v7(time_ms, number) };
             Spec {
                 tenant: "default".into(),
                 kind: format!("kind-{}", (mixed >> 20) % load.kinds),
@@ -183,11 +177,8 @@ fn queries(runtime: &tokio::runtime::Runtime, store: &dyn Store, load: Load) {
         deep.push(start.elapsed());
         assert_eq!(page.rows.len(), 100);
         let number = (mixed >> 10) % load.rows;
-        let id = if load.by_client {
-            Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_le_bytes())
-        } else {
-            v7(NOW_MS + (number / 250) as i64, number)
-        };
+        let id =
+            if load.by_client { v5(number) } else { v7(NOW_MS + (number / 250) as i64, number) };
         let start = Instant::now();
         let row = runtime.block_on(store.pulse("default", id)).expect("a lookup");
         by_id.push(start.elapsed());
@@ -220,6 +211,12 @@ fn a_hundred_services() {
 #[ignore = "a measurement"]
 fn ids_of_clients() {
     measure("ids of clients", Load { by_client: true, ..LOAD });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn ten_million_ids_of_clients() {
+    measure("10 million ids of clients", Load { rows: 10_000_000, by_client: true, ..LOAD });
 }
 
 #[test]

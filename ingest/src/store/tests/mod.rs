@@ -3,6 +3,8 @@
 mod classes;
 mod crash;
 mod embedded;
+mod erase;
 pub(crate) mod fixture;
 mod load;
 pub(crate) mod model;
+mod named;

@@ -75,7 +75,7 @@ pub(crate) struct Model<'s> {
 
 impl<'s> Model<'s> {
     /// A model in which ids are in the order of their bytes.
-    fn new(specs: &'s [Spec]) -> Self {
+    pub(crate) fn new(specs: &'s [Spec]) -> Self {
         Self { specs, order: |row| (row.event_time_ms, row.id.as_u128()) }
     }
 

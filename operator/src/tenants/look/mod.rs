@@ -4,6 +4,7 @@
 
 pub(super) mod secrets;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,10 +17,12 @@ use pulsemesh_crds::tenant::PulseTenant;
 use pulsemesh_runtime::api_key::NoRandomness;
 use serde_json::json;
 use thiserror::Error;
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
-use super::file::File;
+use super::file::{File, LeftOut};
 use super::keys::{self, KeySecret, Wanted};
+use super::schemas::{Former, Judge, Verdicts};
 use super::status::{Outcome, status};
 use super::{COMPONENT, Closed, MeshSeen, Seen, TENANTS, classes_of, sort};
 use crate::apply;
@@ -47,13 +50,20 @@ pub(crate) enum LookError {
     /// Making a key.
     #[error("make a key")]
     Key(#[from] NoRandomness),
+    /// Making the text of the file.
+    #[error("make the file of tenants")]
+    File(#[source] JoinError),
 }
 
 /// What looks at tenants.
 pub(crate) struct TenantWorker {
     pub(crate) client: Client,
     pub(crate) defaults: Defaults,
+    pub(crate) verdicts: Arc<Verdicts>,
 }
+
+/// What became of a tenant in the file.
+type Added = Result<Option<String>, LeftOut>;
 
 /// When to look again without a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +89,7 @@ impl TenantWorker {
         let Some(tenants) = seen.tenants.take() else {
             return self.without_the_kind(namespace, mesh, &seen).await;
         };
+        let tenants: Arc<[PulseTenant]> = tenants.into();
         let (outcomes, is_whole) = match &seen.mesh {
             MeshSeen::Closed(closed) => {
                 let closed = closed.clone();
@@ -106,20 +117,26 @@ impl TenantWorker {
         &self,
         (namespace, mesh): (&str, &str),
         closed: &Closed,
-        tenants: &[PulseTenant],
+        tenants: &Arc<[PulseTenant]>,
         seen: &mut Seen,
     ) -> Result<(Vec<Outcome>, bool), LookError> {
-        let mut outcomes = Vec::with_capacity(tenants.len());
-        let (mut writes, mut file) = (0, File::of(closed.classes.clone()));
-        for tenant in tenants {
-            let mut outcome = Outcome::InFile(None);
-            if !closed.paused {
-                outcome = self.keys_of(tenant, closed, &mut seen.keys, &mut writes).await?;
+        let mut outcomes = vec![Outcome::InFile(None); tenants.len()];
+        let mut writes = 0;
+        if !closed.paused {
+            for (tenant, outcome) in tenants.iter().zip(&mut outcomes) {
+                *outcome = self.keys_of(tenant, closed, &mut seen.keys, &mut writes).await?;
             }
-            if let Err(left_out) = file.add(tenant, &seen.keys, seen.now) {
-                outcome = Outcome::LeftOut(left_out);
+        }
+        let (file, added) = self.file_of(closed, tenants, seen).await?;
+        for (outcome, added) in outcomes.iter_mut().zip(added) {
+            match added {
+                Ok(None) => {}
+                Ok(Some(why)) if matches!(outcome, Outcome::InFile(_)) => {
+                    *outcome = Outcome::FormerSchemas(why);
+                }
+                Ok(Some(_)) => {}
+                Err(left_out) => *outcome = Outcome::LeftOut(left_out),
             }
-            outcomes.push(outcome);
         }
         let text = file.text(mesh, closed.pods);
         let wanted = secrets::file(namespace, mesh, &closed.uid, (text, file.tenants));
@@ -133,6 +150,27 @@ impl TenantWorker {
             }
         }
         Ok((outcomes, writes < WRITES_MAX))
+    }
+
+    /// The file, and what became of each tenant. Compiling schemas would hold up a thread.
+    async fn file_of(
+        &self,
+        closed: &Closed,
+        tenants: &Arc<[PulseTenant]>,
+        seen: &mut Seen,
+    ) -> Result<(File, Vec<Added>), LookError> {
+        let ours = seen.file.as_ref().filter(|_| secrets::is_of(seen.file.as_ref(), &closed.uid));
+        let judge = Judge::new(Arc::clone(&self.verdicts));
+        let mut file = File::new(judge, Former::of(ours), closed.classes.clone());
+        let (tenants, now) = (Arc::clone(tenants), seen.now);
+        let keys = std::mem::take(&mut seen.keys);
+        let make = move || {
+            let added = tenants.iter().map(|tenant| file.add(tenant, &keys, now)).collect();
+            (file, added, keys)
+        };
+        let (file, added, keys) = spawn_blocking(make).await.map_err(LookError::File)?;
+        seen.keys = keys;
+        Ok((file, added))
     }
 
     /// Makes, replaces and takes away the keys of one tenant.

@@ -1,7 +1,10 @@
 //! The tenants of a mesh against an API server in memory; the file is read by the ingest itself.
 
 mod crashes;
+mod schemas;
 mod told;
+
+use std::sync::Arc;
 
 use pulsemesh_ingest::tenant::file::parse;
 use pulsemesh_ingest::tenant::{Permission, Tenants};
@@ -45,7 +48,7 @@ fn api(tenants: impl IntoIterator<Item = Value>) -> FakeApi {
 }
 
 fn worker(api: &FakeApi) -> TenantWorker {
-    TenantWorker { client: api.client(), defaults: defaults() }
+    TenantWorker { client: api.client(), defaults: defaults(), verdicts: Arc::default() }
 }
 
 async fn look(api: &FakeApi) -> Next {

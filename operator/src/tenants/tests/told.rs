@@ -94,7 +94,7 @@ async fn what_can_not_be_in_the_file_is_told_and_all_others_are_in_it() {
     let api = api([long, large, reserved, tenant("none", &[]), tenant("shop", &[("a", "both")])]);
     settle(&api).await;
     check(&api, "long", "Invalid", "values at most 255");
-    check(&api, "large", "Invalid", "make its schemas smaller");
+    check(&api, "large", "SchemasInvalid", "make its schemas smaller");
     check(&api, "demo", "Invalid", "give the key another name");
     check(&api, "none", "NoKeys", "add spec.keys");
     check(&api, "shop", "Known", "pods of mesh demo know its keys");

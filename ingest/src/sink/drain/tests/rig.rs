@@ -38,6 +38,8 @@ pub(crate) struct ScriptedSink {
     answer: Box<Answer>,
     /// While set, writes wait.
     pub(crate) stuck: AtomicBool,
+    /// While set, syncs wait.
+    pub(crate) sync_stuck: AtomicBool,
     keeps_progress: bool,
     state: Mutex<SinkHeld>,
 }
@@ -68,8 +70,13 @@ impl ScriptedSink {
         keeps_progress: bool,
         answer: impl Fn(&Batch) -> Option<SinkError> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let (answer, stuck) = (Box::new(answer), AtomicBool::new(false));
-        Arc::new(Self { answer, stuck, keeps_progress, state: Mutex::default() })
+        Arc::new(Self {
+            answer: Box::new(answer),
+            stuck: AtomicBool::new(false),
+            sync_stuck: AtomicBool::new(false),
+            keeps_progress,
+            state: Mutex::default(),
+        })
     }
 
     pub(crate) fn taking_all() -> Arc<Self> {
@@ -112,16 +119,28 @@ impl ScriptedSink {
 impl Sink for ScriptedSink {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Written, SinkError>> {
         async move {
-            while self.stuck.load(Ordering::SeqCst) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            while_set(&self.stuck).await;
             self.take(batch)
+        }
+        .boxed()
+    }
+
+    fn sync(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            while_set(&self.sync_stuck).await;
+            Ok(())
         }
         .boxed()
     }
 
     fn progress(&self, log: LogId) -> Option<Progress> {
         self.keeps_progress.then(|| self.held().progress.get(&log).cloned().unwrap_or_default())
+    }
+}
+
+async fn while_set(flag: &AtomicBool) {
+    while flag.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -184,6 +184,24 @@ impl Sums {
         self.blocking(Self::keep_changes).await
     }
 
+    /// Lets a tenant's sums begin at nothing, here and in the file; returns the last write time
+    /// that any sum before has, in microseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// When the file could not be written; it may be asked again.
+    pub(crate) async fn erase(self: &Arc<Self>, tenant: &str) -> io::Result<i64> {
+        // Never closed. No sum of before is on its way behind this.
+        let _one = self.flushing.acquire().await.map_err(io::Error::other)?;
+        let stamp_us = {
+            let mut state = self.state();
+            state.erase(tenant);
+            state.stamp_us
+        };
+        self.keep().await?;
+        Ok(stamp_us)
+    }
+
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: fn(&Self) -> io::Result<T>,

@@ -115,6 +115,19 @@ impl Part {
         at
     }
 
+    /// Lets a tenant's sums begin at nothing, of which the database need know nothing; whether
+    /// there were any.
+    pub(super) fn erase(&mut self, tenant: &str) -> bool {
+        let Some(tenant) = self.known_names.get(tenant).copied() else { return false };
+        let mut erased = false;
+        for sum in self.sums.iter_mut().filter(|sum| sum.tenant == tenant) {
+            self.unwritten -= usize::from(!sum.is_written());
+            (sum.pulses, sum.answered) = (0, 0);
+            erased = true;
+        }
+        erased
+    }
+
     /// Whether the database has all of it.
     pub(super) fn is_written(&self) -> bool {
         self.unwritten == 0

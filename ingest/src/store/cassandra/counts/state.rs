@@ -136,6 +136,13 @@ impl State {
         self.log.get_or_insert_with(|| Ledger::new(log, true, now_us))
     }
 
+    /// Lets a tenant's sums begin at nothing, wherever they are. No flush may be under way.
+    pub(super) fn erase(&mut self, tenant: &str) {
+        let erased = self.parts_mut().map(|part| part.erase(tenant)).fold(false, |a, b| a | b);
+        self.closed.retain(|part| !part.is_written());
+        self.changes += u64::from(erased);
+    }
+
     /// Whether more rows may be written.
     pub(super) fn has_room(&self) -> bool {
         let open =

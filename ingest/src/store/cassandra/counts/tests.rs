@@ -163,3 +163,43 @@ fn a_memory_full_of_sums_refuses_rows_until_they_are_written() {
     assert!(sums.has_room());
     assert_eq!(total(&cells, Some(OLD)), SUMS_MAX as i64 + 10);
 }
+
+#[test]
+fn an_erased_tenant_is_counted_from_nothing_and_the_others_go_on() {
+    let (fs, cells) = (SimFs::new(1), Mutex::default());
+    let sums = open(&fs).expect("opens");
+    let add_other = |sums: &Sums, seqs: std::ops::Range<u64>| {
+        let origin = Origin { replay: false, log: Some(OLD), finished_below: 0 };
+        let counted = |seq| Counted { seq, tenant: "b", minute_ms: 60_000, kind: "of b" };
+        sums.add(origin, seqs.map(counted));
+    };
+    add(&sums, Some(OLD), "x", 0..10);
+    add_other(&sums, 10..20);
+    flush(&sums, &cells);
+    // Of these the database knows nothing yet.
+    add(&sums, Some(OLD), "x", 20..25);
+    add(&sums, Some(OLD), "y", 25..30);
+    let erase = |sums: &Arc<Sums>| runtime().block_on(sums.erase("a")).expect("erased");
+    let stamp_us = erase(&sums);
+    assert_eq!(erase(&sums), stamp_us);
+    // The database forgets what was written by then.
+    cells
+        .lock()
+        .expect("a lock")
+        .retain(|(.., kind), (stamp, _)| kind == "of b" || *stamp > stamp_us);
+    let kinds = |cells: &Mutex<Cells>| {
+        let cells = cells.lock().expect("a lock");
+        let kinds = cells.iter().map(|((.., kind), (_, pulses))| (kind.clone(), *pulses));
+        kinds.collect::<BTreeMap<_, _>>()
+    };
+    flush(&sums, &cells);
+    assert_eq!(kinds(&cells), [("of b".to_owned(), 10)].into());
+
+    // A crash right behind it brings none of it back.
+    let sums = open(&fs).expect("opens");
+    add(&sums, Some(OLD), "x", 0..10);
+    add(&sums, Some(OLD), "x", 30..33);
+    add_other(&sums, 33..34);
+    flush(&sums, &cells);
+    assert_eq!(kinds(&cells), [("of b".to_owned(), 11), ("x".to_owned(), 3)].into());
+}

@@ -3,8 +3,11 @@
 //! is handed over twice is there once; what is removed is removed as of now, so that a late write
 //! brings nothing back.
 
+mod of_pulse;
 mod pages;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +24,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::sink::dead_letter::{
-    SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of, time_and_group,
+    LettersOfPulse, SharedError, SharedLetter, SharedLetters, SharedPage, SharedPlace, day_of,
+    time_and_group,
 };
 
 use super::error::{Class, classify};
@@ -44,6 +48,10 @@ const PART_BYTES: usize = 16 * 1024;
 /// How much longer than any letter the list of its day lives, in seconds: clocks differ, and a
 /// letter may be handed over late.
 const DAYS_MARGIN_S: i64 = 2 * 24 * 3600;
+
+/// How long before an erasure a day must have been listed for that to be removed: far longer than
+/// a letter takes from there to the database, and than clocks differ.
+const DAYS_BURIED_AFTER_US: i64 = 10 * 60 * 1_000_000;
 
 /// The letters of a database.
 pub(super) struct Letters {
@@ -198,6 +206,26 @@ impl Letters {
         Ok(())
     }
 
+    /// Covers what lies in all groups of a tenant as of then. What leads to them goes last, and
+    /// only what was written well before: letters come late.
+    async fn bury_all(
+        &self,
+        live: &Arc<Live>,
+        tenant: &str,
+        until_us: i64,
+    ) -> Result<(), SharedError> {
+        let statements = &live.statements.letters;
+        for (day_ms, group) in (Pages { live, tenant }).groups(i64::MAX).await? {
+            let values = (until_us, tenant, CqlTimestamp(day_ms), group);
+            for statement in [&statements.bury, &statements.bury_parts] {
+                live.session.execute_unpaged(statement, values).await.map_err(shared)?;
+            }
+        }
+        let values = (until_us.saturating_sub(DAYS_BURIED_AFTER_US), tenant);
+        let sent = live.session.execute_unpaged(&statements.bury_days, values).await;
+        sent.map(drop).map_err(shared)
+    }
+
     fn retention_s(&self) -> i64 {
         i64::try_from(self.settings.retention.as_secs()).unwrap_or(i64::MAX / 4)
     }
@@ -231,6 +259,30 @@ impl SharedLetters for Letters {
             let live = self.live()?;
             let pages = Pages { live: &live, tenant };
             self.answer(&live, pages.page(after, limit)).await
+        })
+    }
+
+    fn of_pulse<'a>(
+        &'a self,
+        tenant: &'a str,
+        pulse: Uuid,
+        after: Option<&'a SharedPlace>,
+    ) -> BoxFuture<'a, Result<LettersOfPulse, SharedError>> {
+        Box::pin(async move {
+            let live = self.live()?;
+            let pages = Pages { live: &live, tenant };
+            self.answer(&live, pages.of_pulse(pulse, after)).await
+        })
+    }
+
+    fn bury<'a>(
+        &'a self,
+        tenant: &'a str,
+        until_us: i64,
+    ) -> BoxFuture<'a, Result<(), SharedError>> {
+        Box::pin(async move {
+            let live = self.live()?;
+            self.answer(&live, self.bury_all(&live, tenant, until_us)).await
         })
     }
 

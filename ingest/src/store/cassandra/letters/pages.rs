@@ -83,12 +83,35 @@ impl Pages<'_> {
     }
 
     /// Days and groups that have letters, up to a day; newest day first.
-    async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
+    pub(super) async fn groups(&self, day_ms: i64) -> Result<Vec<(i64, i16)>, SharedError> {
+        Ok(self.some_groups(day_ms, (GROUPS_MAX, PagingState::start())).await?.0)
+    }
+
+    /// The same in pieces.
+    pub(super) async fn some_groups(
+        &self,
+        day_ms: i64,
+        (items, from): (usize, PagingState),
+    ) -> Result<(Vec<(i64, i16)>, Option<PagingState>), SharedError> {
         let statement = &self.live.statements.letters.select_days;
         let values = (self.tenant, CqlTimestamp(day_ms));
-        let (rows, _) = self.ask((statement, GROUPS_MAX), values, PagingState::start()).await?;
+        let (rows, rest) = self.ask((statement, items), values, from).await?;
         let rows = rows.rows::<(CqlTimestamp, i16)>().map_err(failed)?;
-        rows.map(|row| row.map(|(day, group)| (day.0, group)).map_err(failed)).collect()
+        let groups = rows.map(|row| row.map(|(day, group)| (day.0, group)).map_err(failed));
+        Ok((groups.collect::<Result<_, _>>()?, rest))
+    }
+
+    /// The letter at a place of a group, if it is there still.
+    pub(super) async fn one(
+        &self,
+        of: (i64, i16),
+        place: &SharedPlace,
+    ) -> Result<Option<SharedLetter>, SharedError> {
+        let statement = &self.live.statements.letters.select_one;
+        let (at, seq) = (CqlTimestamp(place.at_ms), place.seq.cast_signed());
+        let values = (self.tenant, CqlTimestamp(of.0), of.1, at, &*place.sink, place.log, seq);
+        let (rows, _) = self.ask((statement, 1), values, PagingState::start()).await?;
+        Ok(self.letters(of, &rows).await?.into_iter().next())
     }
 
     async fn day(
@@ -205,7 +228,7 @@ impl Pages<'_> {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         asked: (&PreparedStatement, usize),
         values: impl SerializeRow,
@@ -219,6 +242,6 @@ impl Pages<'_> {
     }
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> SharedError {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> SharedError {
     SharedError::Failed(error.into())
 }

@@ -23,6 +23,12 @@ pub(in super::super) struct LetterStatements {
     pub(super) delete: PreparedStatement,
     /// Bound: write time, tenant, day, shard, letter.
     pub(super) delete_parts: PreparedStatement,
+    /// Bound: write time, tenant, day, shard.
+    pub(super) bury: PreparedStatement,
+    /// The same of the bytes of large ones.
+    pub(super) bury_parts: PreparedStatement,
+    /// Bound: write time, tenant.
+    pub(super) bury_days: PreparedStatement,
     /// Bound: tenant, newest day. Gives day and shard, newest day first.
     pub(super) select_days: PreparedStatement,
     /// Bound: tenant, day, shard, time. Gives history and frame of what was before it.
@@ -30,6 +36,10 @@ pub(in super::super) struct LetterStatements {
     /// Bound: tenant, day, shard, time, then sink, log and number of the one before. Gives the
     /// same of what was at that time.
     pub(super) select_at: PreparedStatement,
+    /// Bound: tenant, day, shard, then time, sink, log and number. Gives the same of this one.
+    pub(super) select_one: PreparedStatement,
+    /// Bound: tenant, day, shard. Gives the pulse, then time, sink, log and number of each.
+    pub(super) select_ids: PreparedStatement,
     /// Bound: tenant, day, shard, letter. Gives its bytes, in order.
     pub(super) select_parts: PreparedStatement,
 }
@@ -67,12 +77,29 @@ impl LetterStatements {
                 "DELETE FROM pulse_dead_letter_parts USING TIMESTAMP ? WHERE {PLACE} AND letter = ?"
             ))
             .await?,
+            bury: preparing
+                .write(&format!("DELETE FROM pulse_dead_letters USING TIMESTAMP ? WHERE {PLACE}"))
+                .await?,
+            bury_parts: preparing.write(&format!(
+                "DELETE FROM pulse_dead_letter_parts USING TIMESTAMP ? WHERE {PLACE}"
+            ))
+            .await?,
+            bury_days: preparing
+                .write("DELETE FROM pulse_dead_letter_days USING TIMESTAMP ? WHERE tenant = ?")
+                .await?,
             select_days: preparing.read(
                 "SELECT day, shard FROM pulse_dead_letter_days WHERE tenant = ? AND day <= ?",
             )
             .await?,
             select_before: preparing.read(&select("at < ?")).await?,
             select_at: preparing.read(&select("at = ? AND (sink, log_id, seq) > (?, ?, ?)")).await?,
+            select_one: preparing
+                .read(&select("at = ? AND sink = ? AND log_id = ? AND seq = ?"))
+                .await?,
+            select_ids: preparing.read(&format!(
+                "SELECT event_id, at, sink, log_id, seq FROM pulse_dead_letters WHERE {PLACE}"
+            ))
+            .await?,
             select_parts: preparing.read(&format!(
                 "SELECT bytes FROM pulse_dead_letter_parts WHERE {PLACE} AND letter = ?"
             ))

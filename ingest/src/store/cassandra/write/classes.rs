@@ -43,14 +43,29 @@ impl ClassWriters {
         Self { default: writer(None, &sums.default, settings), others: other.collect() }
     }
 
+    /// As [`Writer::bar`].
+    pub(crate) fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.all().for_each(|writer| writer.bar(tenant, until_us));
+    }
+
+    /// As [`Writer::settle`], of all.
+    pub(crate) async fn settle(&self) {
+        for writer in self.all() {
+            writer.settle().await;
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Writer> {
+        std::iter::once(&self.default).chain(self.others.iter().map(|(_, writer)| writer))
+    }
+
     /// As [`Writer::write`].
     pub(crate) async fn write(&self, batch: &Batch) -> Result<Written, SinkError> {
         if self.others.is_empty() {
             return self.default.write(batch).await;
         }
         let parts = split(batch, self.others.iter().map(|(number, _)| *number));
-        let writers = std::iter::once(&self.default).chain(self.others.iter().map(|(_, it)| it));
-        let mut parts = writers.zip(parts).filter(|(_, rows)| !rows.is_empty());
+        let mut parts = self.all().zip(parts).filter(|(_, rows)| !rows.is_empty());
         let whole = |rows: &Vec<usize>| rows.len() == batch.len();
         match (parts.next(), parts.next()) {
             (None, _) => self.default.write(batch).await,

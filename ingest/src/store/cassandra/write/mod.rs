@@ -12,7 +12,7 @@ mod row;
 mod send;
 mod spread;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -20,9 +20,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use scylla::errors::ExecutionError;
 use scylla::statement::prepared::PreparedStatement;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::sink::{Batch, SinkError, Written};
+use crate::store::bars::Bars;
 
 use super::counts::{Counted, Origin, Sums};
 use super::error::Class;
@@ -47,6 +49,8 @@ use self::spread::Spread;
 /// one of 5,000 partitions takes no more memory. How many are sent at once is the pace's matter.
 const IN_FLIGHT_MAX: usize = 64;
 const MINUTE_MS: i64 = 60_000;
+/// Writes at once: far more than a drain and all replays have workers.
+const WRITES_MAX: u32 = 1 << 16;
 
 /// The write path.
 pub(crate) struct Writer {
@@ -59,6 +63,9 @@ pub(crate) struct Writer {
     id_index: bool,
     clock: Clock,
     spread: Spread,
+    bars: Bars,
+    /// Each write has a permit, so that all that are under way can be waited for.
+    writes: Semaphore,
     /// Of the session that was live last.
     bound: Mutex<Option<Arc<Bound>>>,
 }
@@ -102,6 +109,8 @@ impl Writer {
             id_index: settings.id_index,
             clock: Arc::clone(&settings.clock),
             spread: Spread::new(),
+            bars: Bars::default(),
+            writes: Semaphore::new(WRITES_MAX as usize),
             bound: Mutex::new(None),
         }
     }
@@ -109,7 +118,20 @@ impl Writer {
     /// Writes all rows of a batch, or nothing that counts.
     pub(crate) async fn write(&self, batch: &Batch) -> Result<Written, SinkError> {
         let live = self.link.live().map_err(|down| SinkError::Unavailable(down.into()))?;
+        let permit = self.writes.acquire().await;
+        let _permit = permit.map_err(|error| SinkError::Unavailable(error.into()))?;
         self.write_to(&live, batch).await
+    }
+
+    /// Takes no row of a tenant any more that was received by then; `None` lifts that.
+    pub(crate) fn bar(&self, tenant: &str, until_us: Option<i64>) {
+        self.bars.set(tenant, until_us);
+    }
+
+    /// Returns when all writes have ended that had begun; those that begin meanwhile wait.
+    pub(crate) async fn settle(&self) {
+        // Never closed.
+        drop(self.writes.acquire_many(WRITES_MAX).await);
     }
 
     async fn write_to(&self, live: &Arc<Live>, batch: &Batch) -> Result<Written, SinkError> {
@@ -125,7 +147,8 @@ impl Writer {
         let retention_us = i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX);
         let settings =
             PlanSettings { now_us: (self.clock)(), retention_us, id_index: self.id_index };
-        Plan::new(batch, &settings, |tenant, hour_ms| self.spread.shards(tenant, hour_ms))
+        let shards = |tenant: &str, hour_ms| self.spread.shards(tenant, hour_ms);
+        Plan::new(batch, &settings, &self.bars, shards)
     }
 
     async fn write_plan(&self, live: &Arc<Live>, plan: &Plan<'_>) -> Result<(), SinkError> {

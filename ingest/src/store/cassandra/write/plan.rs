@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use crate::log::frame::Record;
 use crate::sink::{Batch, RowFault};
+use crate::store::bars::Bars;
 
 use super::super::layout::{IdPlace, Layout, bucket_of};
 use super::super::lifetime::capped;
@@ -73,16 +74,22 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Plans a batch. `shards` says over how many shards a tenant's ids of an hour are spread,
-    /// and is asked once for each.
+    /// Plans a batch; what is barred counts as expired. `shards` says over how many shards a
+    /// tenant's ids of an hour are spread, and is asked once for each.
     pub(super) fn new(
         batch: &'a Batch,
         settings: &PlanSettings,
+        bars: &Bars,
         shards: impl FnMut(&str, i64) -> u32,
     ) -> Self {
         let mut planner = Planner::new(batch.len(), *settings, shards);
         for index in 0..batch.len() {
             match batch.row(index) {
+                Some(Record { envelope, .. })
+                    if bars.has(envelope.tenant, envelope.received_at_us) =>
+                {
+                    planner.expired += 1;
+                }
                 Some(record) => planner.add(index, &record),
                 None => planner.faults.push(RowFault {
                     index,

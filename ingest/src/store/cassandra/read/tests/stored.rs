@@ -22,7 +22,7 @@ use crate::store::cassandra::metrics::CassandraMetrics;
 use crate::store::cassandra::read::Reader;
 use crate::store::cassandra::settings::{CassandraSettings, CredentialFiles, TlsFiles};
 use crate::store::tests::fixture::{NOW_MS, RETENTION, block_on};
-use crate::store::{Count, CountQuery, Page, PulseQuery, QueryError, Row, Store};
+use crate::store::{Count, CountQuery, Erased, Erasure, Page, PulseQuery, QueryError, Row, Store};
 
 pub(super) const UP_MAX: Duration = Duration::from_secs(120);
 const TTL_S: i32 = 24 * 3600;
@@ -239,6 +239,16 @@ impl Store for Case {
             let asked = CountQuery { tenant: self.tenant(&query.tenant), ..query.clone() };
             self.stored.reader.counts(&asked).await
         })
+    }
+
+    fn bar(&self, _: &str, _: Option<i64>) {}
+
+    fn erase<'a>(
+        &'a self,
+        _: &'a Erasure,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, anyhow::Result<Erased>> {
+        Box::pin(async { Ok(Erased::default()) })
     }
 }
 

@@ -32,15 +32,15 @@ use super::super::Writer;
 
 /// Who writes: guardrails hold for those alone who may not do everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
+pub(in crate::store::cassandra) enum Login {
     Superuser,
     Ordinary,
 }
 
-pub(super) struct Fixture {
+pub(in crate::store::cassandra) struct Fixture {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
-    pub(super) link: Arc<Link>,
+    pub(in crate::store::cassandra) link: Arc<Link>,
     pub(super) live: Arc<Live>,
     pub(super) metrics: CassandraMetrics,
     /// A session of the superuser.
@@ -49,7 +49,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    pub(super) fn new(login: Login) -> BoxFuture<'static, Self> {
+    pub(in crate::store::cassandra) fn new(login: Login) -> BoxFuture<'static, Self> {
         Box::pin(Self::make(login))
     }
 

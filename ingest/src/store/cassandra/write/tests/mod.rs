@@ -1,7 +1,7 @@
 //! Tests of the write path: what a batch becomes, and what a real database makes of it.
 
 mod database;
-mod fixture;
+pub(in crate::store::cassandra) mod fixture;
 mod planning;
 mod refusals;
 mod speed;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::log::frame::{Entry, Envelope, Frame, FrameBuilder, seal};
 use crate::pulse::Shape;
 use crate::sink::{Batch, RowRef};
+use crate::store::bars::Bars;
 use crate::store::cassandra::layout::{IdPlace, Layout};
 
 use super::super::super::lifetime::capped;
@@ -182,7 +183,7 @@ proptest! {
     ) {
         let samples: Vec<_> = (0..copies).flat_map(|_| samples.clone()).collect();
         let batch = batch(&samples);
-        let plan = Plan::new(&batch, &SETTINGS, |_, _| 16);
+        let plan = Plan::new(&batch, &SETTINGS, &Bars::default(), |_, _| 16);
         check_requests(&plan, Table::Events);
         check_requests(&plan, Table::Ids);
         check_rows(&plan, &samples, 16);
@@ -191,7 +192,7 @@ proptest! {
         prop_assert_eq!(plan.expired as usize, expired.count());
         prop_assert_eq!(plan.rows.len() + plan.expired as usize, samples.len());
         let without = PlanSettings { id_index: false, ..SETTINGS };
-        let plan = Plan::new(&batch, &without, |_, _| 16);
+        let plan = Plan::new(&batch, &without, &Bars::default(), |_, _| 16);
         check_requests(&plan, Table::Events);
         prop_assert!(plan.ids.ranges.is_empty() && plan.named_hours.is_empty());
     }
@@ -236,7 +237,7 @@ fn a_row_that_can_not_be_read_again_is_told_as_a_fault() {
     rows[1].frame = 9_999;
     let chunk = bytes::Bytes::from(vec![0; 10]);
     let plan_of = |batch: &Batch| {
-        let plan = Plan::new(batch, &SETTINGS, |_, _| 8);
+        let plan = Plan::new(batch, &SETTINGS, &Bars::default(), |_, _| 8);
         plan.faults.iter().map(|fault| (fault.index, fault.code)).collect::<Vec<_>>()
     };
     assert_eq!(plan_of(&sound), []);
@@ -248,11 +249,25 @@ fn a_row_that_can_not_be_read_again_is_told_as_a_fault() {
 fn the_iterator_of_values_counts_and_skips_as_the_driver_expects() {
     let samples: Vec<_> = (0..5).map(|number| Sample::new(number, NOW_US)).collect();
     let batch = batch(&samples);
-    let plan = Plan::new(&batch, &SETTINGS, |_, _| 8);
+    let plan = Plan::new(&batch, &SETTINGS, &Bars::default(), |_, _| 8);
     let values = plan.values(Table::Events, 0..5);
     assert_eq!(values.batch_values_iter().count(), 5);
     let mut iterator = values.batch_values_iter();
     assert_eq!(iterator.is_empty_next(), Some(false));
     assert_eq!((0..9).filter(|_| iterator.skip_next().is_some()).count(), 4);
     assert_eq!(plan.values(Table::Events, 3..9).order.len(), 0, "no such rows");
+}
+
+#[test]
+fn what_is_barred_counts_as_expired_and_is_planned_nowhere() {
+    let samples: Vec<_> =
+        (0..4).map(|number| Sample::new(number, NOW_US + number as i64)).collect();
+    let (batch, bars) = (batch(&samples), Bars::default());
+    let tenant = batch.row(0).map(|row| row.envelope.tenant.to_owned()).expect("a row");
+    bars.set("somebody else", Some(NOW_US + 9));
+    assert_eq!(Plan::new(&batch, &SETTINGS, &bars, |_, _| 8).rows.len(), 4);
+    bars.set(&tenant, Some(NOW_US + 1));
+    let plan = Plan::new(&batch, &SETTINGS, &bars, |_, _| 8);
+    assert_eq!((plan.rows.len(), plan.expired), (2, 2));
+    assert!(plan.rows.iter().all(|row| row.received_at_us > NOW_US + 1));
 }

@@ -12,6 +12,8 @@ use scylla::serialize::writers::RowWriter;
 
 use crate::store::cassandra::layout::Layout;
 
+use crate::store::bars::Bars;
+
 use super::super::plan::{Plan, PlanSettings};
 use super::super::row::Table;
 use super::planning::{Sample, batch};
@@ -78,7 +80,7 @@ fn a_row_takes_so_long_to_plan() {
         let batch = batch(&samples(services, layout));
         let mut requests = (0, 0);
         let plan = ns_per_row(|| {
-            let plan = Plan::new(black_box(&batch), &settings, |_, _| 8);
+            let plan = Plan::new(black_box(&batch), &settings, &Bars::default(), |_, _| 8);
             requests = (plan.events.ranges.len(), plan.ids.ranges.len());
         });
         let read = ns_per_row(|| {
@@ -86,7 +88,7 @@ fn a_row_takes_so_long_to_plan() {
                 black_box(batch.row(index));
             }
         });
-        let planned = Plan::new(&batch, &settings, |_, _| 8);
+        let planned = Plan::new(&batch, &settings, &Bars::default(), |_, _| 8);
         let events_bound = ns_per_row(|| bind(&planned, Table::Events, 19));
         let ids_bound = ns_per_row(|| bind(&planned, Table::Ids, 9));
         let (events, ids) = requests;

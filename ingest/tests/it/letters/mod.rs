@@ -1,10 +1,10 @@
-//! Dead letters over HTTP: looked at, given up, edited, replayed, and a process killed twice in
-//! the middle of a replay.
+//! Dead letters over HTTP: looked at, given up, edited, replayed.
+
+mod killed;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,12 +16,10 @@ use xtask::ledger::{drained, in_place};
 use xtask::server::{Launch, Server, wait_for};
 
 use crate::isolation::new_key;
-use crate::support::{SOON, example, launch, rows, say, setting};
+use crate::support::{SOON, example, launch, rows};
 
-/// Letters of the replay that is killed.
-const LETTERS: usize = 20_000;
-/// Longest replay of them.
-const REPLAY_MAX: Duration = Duration::from_secs(60);
+/// Longest wait until all pulses are letters, or all letters rows.
+const REPLAY_MAX: Duration = Duration::from_secs(300);
 
 /// A server whose store refuses kind `refused` while a file exists.
 struct Refusing {
@@ -235,46 +233,6 @@ fn the_audit_says_by_which_key_and_never_tells_it() -> Result<()> {
     let told = audit + &server.log();
     ensure!(!told.contains(&key) && !told.contains(&writing), "a key is told");
     Ok(())
-}
-
-#[test]
-fn a_process_killed_twice_in_a_replay_stores_each_letter_once() -> Result<()> {
-    let letters = setting("PULSEMESH_LETTERS").map_or(LETTERS, |letters| letters as usize);
-    let mut at = Refusing::start()?;
-    at.refuse("replayed", letters)?;
-    assert_eq!(at.letters()?, letters as f64);
-    at.accept()?;
-    // Slow enough to be in the middle of it when it is killed.
-    let rate = letters / 4;
-    let replay = at.send("POST", "/v1/replays", &format!(r#"{{"rate":{rate}}}"#), 202)?;
-    let target = format!("/v1/replays/{}", replay["id"].as_str().context("an id")?);
-    for share in [0.3, 0.6] {
-        let wanted = letters as f64 * share;
-        wait_for(REPLAY_MAX, "a part of the letters", || {
-            Ok(at.get(&target)?["counts"]["stored"].as_f64().is_some_and(|n| n >= wanted))
-        })?;
-        // Anywhere within the next piece.
-        thread::sleep(Duration::from_millis(rand::random_range(0..300)));
-        at.server.kill()?;
-        at.server = refusing(at.dir.path())?.start()?;
-        at.server.wait_ready(SOON)?;
-        at.check_ledger()?;
-    }
-    let begun = Instant::now();
-    wait_for(REPLAY_MAX, "the end of the replay", || Ok(at.get(&target)?["state"] == "completed"))?;
-    let replay = at.get(&target)?;
-    say(&format!("{letters} letters, killed twice; the rest took {:?}", begun.elapsed()));
-    assert_eq!(replay["counts"]["stored"], json!(letters), "{replay}");
-    let found = rows(&at.server, "replayed")?;
-    let distinct: BTreeSet<_> = found.iter().map(|row| row["id"].to_string()).collect();
-    assert_eq!((found.len(), distinct.len()), (letters, letters));
-    let counts = at.get("/v1/counts?window=1h")?;
-    assert_eq!(counts["total"], json!(letters), "no row is counted twice");
-    assert_eq!(at.letters()?, 0.0);
-    at.check_ledger()?;
-    wait_for(SOON, "the room", || {
-        Ok(at.server.samples()?.sum("pulsemesh_dead_letter_bytes", &[]) == 0.0)
-    })
 }
 
 #[test]

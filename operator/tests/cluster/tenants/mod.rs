@@ -1,6 +1,8 @@
 //! A mesh that needs keys, as its tenants see it: who is let in, what each sees, and how soon a
 //! key that is new, replaced or taken away is known, without a pod that starts anew.
 
+mod schemas;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -26,11 +28,16 @@ const CHECKED: &str = "pulsemesh-check";
 
 impl Bed {
     fn apply_tenant(&self, name: &str, keys: &str) -> Result<()> {
+        self.apply_tenant_with(name, keys, "")
+    }
+
+    fn apply_tenant_with(&self, name: &str, keys: &str, schemas: &str) -> Result<()> {
         let namespace = &self.namespace;
         self.apply(&format!(
             "{{apiVersion: pulsemesh.io/v1alpha1, kind: PulseTenant, \
              metadata: {{name: {name}, namespace: {namespace}}}, \
-             spec: {{mesh: {MESH}, keys: [{keys}], limits: {{requestsPerMinute: 0}}}}}}"
+             spec: {{mesh: {MESH}, keys: [{keys}], limits: {{requestsPerMinute: 0}}, \
+             schemas: [{schemas}]}}}}"
         ))
         .map(drop)
     }

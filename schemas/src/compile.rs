@@ -2,7 +2,7 @@
 //! without backtracking, references within the schema. Fetches nothing and opens no file.
 
 use jsonschema::{PatternOptions, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Deepest nesting of a schema, through what it refers to: compiling and walking it recurse, and
 /// one that refers to itself has no end.
@@ -12,24 +12,34 @@ const DEPTH_MAX: usize = 56;
 const PARTS_MAX: usize = 10_000;
 /// Memory of one pattern, in bytes, and of what it remembers while it matches.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// The same of all patterns of a schema, which have equal parts of it: a text of 32 KiB has room
+/// for thousands that take a mebibyte each.
+const PATTERNS_BYTES_MAX: usize = 8 * PATTERN_BYTES_MAX;
+/// Longest reason that is told: it may quote the schema.
+const WHY_BYTES_MAX: usize = 512;
 
 /// Compiles a schema.
 ///
 /// # Errors
 /// Why it is none that is taken, for a person.
-pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
+pub fn compile(schema: &Value) -> Result<Validator, String> {
     if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
         return Err("is neither an object nor true or false".to_owned());
     }
     let old = schema.get("$schema").and_then(Value::as_str);
     let id = if old.is_some_and(|draft| draft.contains("draft-04")) { "id" } else { "$id" };
-    Walk { whole: schema, id, parts: 0 }.value(schema, 0)?;
-    let patterns =
-        PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
+    let mut walk = Walk { whole: schema, id, parts: 0, patterns: 0 };
+    walk.value(schema, 0)?;
+    let bytes_max = (PATTERNS_BYTES_MAX / walk.patterns.max(1)).min(PATTERN_BYTES_MAX);
+    let patterns = PatternOptions::regex().size_limit(bytes_max).dfa_size_limit(bytes_max);
     let built = jsonschema::options().offline().with_pattern_options(patterns).build(schema);
-    built.map_err(|error| match error.instance_path().as_str() {
-        "" => error.to_string(),
-        place => format!("at {place}: {error}"),
+    built.map_err(|error| {
+        let mut why = match error.instance_path().as_str() {
+            "" => error.to_string(),
+            place => format!("at {place}: {error}"),
+        };
+        why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+        why
     })
 }
 
@@ -39,6 +49,8 @@ struct Walk<'s> {
     /// What names a schema within another.
     id: &'static str,
     parts: usize,
+    /// Patterns, counted as parts are.
+    patterns: usize,
 }
 
 impl<'s> Walk<'s> {
@@ -62,6 +74,14 @@ impl<'s> Walk<'s> {
     fn member(&mut self, (name, member): (&str, &'s Value), depth: usize) -> Result<(), String> {
         match (name, member.as_str()) {
             ("$ref", Some(to)) => self.value(self.target(to)?, depth),
+            ("pattern", Some(_)) => {
+                self.patterns += 1;
+                self.value(member, depth)
+            }
+            ("patternProperties", None) => {
+                self.patterns += member.as_object().map_or(0, Map::len);
+                self.value(member, depth)
+            }
             ("$dynamicRef" | "$recursiveRef", Some(_)) => {
                 Err(format!("has `{name}`; only `$ref` is taken"))
             }
